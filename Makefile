@@ -1,0 +1,76 @@
+# Two commands matter: `make book` and `make test`. Each makes the environment first, where there is none.
+
+VENV   := .venv
+PY     ?= $(VENV)/bin/python
+PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+STAMP  := $(VENV)/.stamp
+# `make book PY=python` uses the environment that is active (conda, say) and makes none.
+ENV    := $(if $(filter $(VENV)/bin/python,$(PY)),$(STAMP))
+
+.PHONY: help env book figures test lab bench weights lint hooks lock clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make book      run every notebook, build the book; ends with the page to open"
+	@echo "               PARAMS=\"-p device cuda -p seed 3\" passes parameters to the notebooks"
+	@echo "make test      run the test suite                (ARGS=\"-k mapper\" to pick)"
+	@echo "make lab       open the notebooks in JupyterLab"
+	@echo "make figures   run every notebook again, changed or not; build no pages"
+	@echo "make bench     measure what the README promises, into figures/"
+	@echo "make weights   train the models of the portraits world"
+	@echo "make lint      ruff, and no notebook with outputs"
+	@echo "make hooks     strip notebooks as they are committed, in this clone"
+	@echo "make lock      write requirements.lock from the environment"
+	@echo "make clean     remove what was built; the environment stays"
+
+env: $(ENV)
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(or $(PYTHON),false) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "DeltaEdit needs Python 3.11 or newer; found: $$($(or $(PYTHON),python3) --version 2>&1)." \
+		     "Install one, or name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	$(PY) -m pip install --disable-pip-version-check -r requirements.lock
+	$(PY) -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+book: $(ENV)
+	@$(PY) book/build.py $(PARAMS)
+
+figures: $(ENV)
+	@$(PY) book/build.py --fresh --no-html $(PARAMS)
+
+test: $(ENV)
+	$(PY) -m pytest $(ARGS)
+
+lab: $(ENV)
+	$(PY) -m jupyterlab notebooks
+
+bench: $(ENV)
+	$(PY) tests/bench.py
+
+weights: $(ENV)
+	$(PY) -m deltaedit.portraits.train all
+
+lint: $(ENV)
+	$(PY) -m ruff check .
+	$(PY) -m nbstripout --verify notebooks/*.ipynb
+
+hooks: $(ENV)
+	git config filter.nbstripout.clean "$(PY) -m nbstripout"
+	git config filter.nbstripout.smudge cat
+	git config diff.ipynb.textconv "$(PY) -m nbstripout -t"
+
+# From an environment of Python 3.11. What torch brings for a GPU differs by machine: pip picks it, no pin is kept.
+lock: $(ENV)
+	@{ sed -n '/^#/p' requirements.lock; \
+	   { grep ' ; ' requirements.lock; \
+	     $(PY) -m pip freeze --all --exclude-editable --exclude pip | grep -viE '^(nvidia|cuda|triton)' | sed 's/+.*//'; \
+	   } | LC_ALL=C sort -f; } > requirements.lock.tmp
+	@mv requirements.lock.tmp requirements.lock
+	@echo "requirements.lock: $$(grep -vc '^#' requirements.lock) pins"
+
+clean:
+	rm -rf _build .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -1,0 +1,246 @@
+"""Run every notebook of the book, then build its pages.
+
+    python book/build.py                             all of it; the last line printed is the page to open
+    python book/build.py -p device cuda -p seed 3    with other parameters
+    python book/build.py --fresh --no-html           run every notebook again, draw no pages
+
+The notebooks that `book/_toc.yml` names run in its order, as copies, with `notebooks/` as their working directory: what
+is stored stays without outputs. The copies land in `_build/src`, a mirror of the repository from which Jupyter Book
+builds `_build/html`. A notebook is not run again while it, its parameters, the library and the pins are what they were.
+"""
+
+import argparse
+import ast
+import hashlib
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import papermill
+import yaml
+from nbclient.exceptions import DeadKernelError
+
+ROOT = Path(__file__).resolve().parents[1]
+JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
+WIDGET = "application/vnd.jupyter.widget-view+json"
+# What a browser would fetch from elsewhere while it shows a page: links that a reader clicks are not among them.
+FETCHED = re.compile(
+    r"""<(?:script|img|iframe|source|video|audio|embed)\b[^>]*?\ssrc\s*=\s*["']?((?:https?:)?//[^"'\s>]+)"""
+    r"""|<link\b(?=[^>]*\srel\s*=\s*["']?[^"'>]*(?:stylesheet|icon|load|prefetch|connect))"""
+    r"""[^>]*?\shref\s*=\s*["']?((?:https?:)?//[^"'\s>]+)""",
+    re.IGNORECASE,
+)
+FETCHED_BY_CSS = re.compile(r"""(?:@import\s+|url\(\s*)["']?((?:https?:)?//[^"')\s]+)""", re.IGNORECASE)
+
+
+def toc_files(toc: object) -> list[str]:
+    """The pages that a parsed `_toc.yml` names, in reading order, root first."""
+    if isinstance(toc, list):
+        return [file for item in toc for file in toc_files(item)]
+    if not isinstance(toc, dict):
+        return []
+    own = [str(toc[key]) for key in ("root", "file") if key in toc]
+    return own + [file for key in ("parts", "chapters", "sections") for file in toc_files(toc.get(key))]
+
+
+def toc_notebooks(root: Path) -> list[Path]:
+    """The notebooks of the table of contents, in order. Raises FileNotFoundError for one that is not there."""
+    toc = yaml.safe_load((root / "book/_toc.yml").read_text(encoding="utf-8"))
+    notebooks = [root / f"{file}.ipynb" for file in toc_files(toc) if file.startswith("notebooks/")]
+    for path in notebooks:
+        if not path.exists():
+            raise FileNotFoundError(f"book/_toc.yml names {path.relative_to(root)}, which does not exist.")
+    return notebooks
+
+
+def parse_value(text: str) -> object:
+    """A parameter as typed: a Python literal where it is one (`3`, `1e-3`, `[1, 2]`, `True`), else the text itself."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def parameters_of(notebooks: list[Path], given: dict[str, object]) -> list[dict[str, object]]:
+    """For each notebook, those of the given parameters that it has.
+
+    Raises ValueError where no notebook has one of them (papermill alone would only warn).
+    """
+    known = [set(papermill.inspect_notebook(path)) for path in notebooks]
+    unknown = set(given) - set().union(*known)
+    if unknown:
+        names = ", ".join(sorted(set().union(*known))) or "none"
+        raise ValueError(f"No notebook has the parameter {', '.join(sorted(unknown))}; there are: {names}.")
+    return [{name: value for name, value in given.items() if name in names} for names in known]
+
+
+def library_files(root: Path) -> list[Path]:
+    """What a notebook's result depends on besides itself: the library, its weights and the pins."""
+    package = Path(importlib.util.find_spec("deltaedit").submodule_search_locations[0])
+    files = [path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    return sorted(files) + [path for path in [root / "requirements.lock"] if path.exists()]
+
+
+def digest(*parts: bytes) -> str:
+    """SHA-256 of the parts; their borders count."""
+    return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
+
+
+def done_key(executed: Path) -> str | None:
+    """The key under which a copy was run to its end, or None."""
+    if not executed.exists():
+        return None
+    return nbformat.read(executed, as_version=4).metadata.get("deltaedit", {}).get("key")
+
+
+def run_notebook(path: Path, executed: Path, parameters: dict[str, object], key: str, label: str) -> None:
+    """Run a copy of one notebook; it takes its place only when it ran to its end.
+
+    Raises RuntimeError, with the notebook's name, where a cell fails; the copy up to there is kept as `*.part.ipynb`.
+    """
+    part = executed.with_suffix(".part.ipynb")
+    part.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        papermill.execute_notebook(
+            path,
+            part,
+            parameters,
+            kernel_name="python3",
+            cwd=path.parent,
+            progress_bar={"desc": label},
+            extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
+        )
+    except papermill.PapermillExecutionError as error:
+        raise RuntimeError(f"{path.name} failed; the copy up to there is {part}.{error}") from error
+    except DeadKernelError as error:
+        raise RuntimeError(f"{path.name} failed: its kernel died, most likely for want of memory.") from error
+    notebook = nbformat.read(part, as_version=4)
+    for cell in notebook.cells:
+        if "injected-parameters" in cell.metadata.get("tags", []):
+            cell.metadata.tags.append("hide-input")
+    notebook.metadata["deltaedit"] = {"key": key}
+    nbformat.write(notebook, part)
+    part.replace(executed)
+
+
+def output_faults(notebook: nbformat.NotebookNode) -> list[str]:
+    """What a reader could not see or hear on the page: pictures without alternative text, widgets without a kernel."""
+    faults = []
+    for number, cell in enumerate(notebook.cells):
+        if cell.cell_type != "code" or {"remove-output", "remove-cell"} & set(cell.metadata.get("tags", [])):
+            continue
+        data = [output.data for output in cell.outputs if "data" in output]
+        alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt")
+        html = " ".join("".join(bundle.get("text/html", "")) for bundle in data)
+        if any(WIDGET in bundle for bundle in data):
+            faults.append(f"cell {number} shows a live widget: tag it remove-output, or show a still")
+        if not alt and any(mime.startswith("image/") for bundle in data for mime in bundle):
+            faults.append(f"cell {number} shows a picture without alternative text (metadata mystnb.image.alt)")
+        if re.search(r"<img\b(?![^>]*\salt\s*=)", html, re.IGNORECASE):
+            faults.append(f"cell {number} shows an <img> without alt")
+    return faults
+
+
+def peak_memory() -> str:
+    """Peak resident memory of the largest notebook run so far, in words; empty where the system does not tell."""
+    try:
+        import resource  # not on Windows
+    except ImportError:
+        return ""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return f", peak memory so far {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit / 1e9:.1f} GB"
+
+
+def run_notebooks(root: Path, stage: Path, given: dict[str, object], fresh: bool) -> None:
+    """Run what changed, in order. Raises ValueError for an unknown parameter or an output that no page can show."""
+    notebooks = toc_notebooks(root)
+    parameters = parameters_of(notebooks, given)
+    data = os.environ.get("DELTAEDIT_DATA", "")
+    library = digest(*(path.read_bytes() for path in library_files(root)), data.encode())
+    for number, (path, own) in enumerate(zip(notebooks, parameters, strict=True), start=1):
+        executed = stage / "notebooks" / path.name
+        label = f"{number}/{len(notebooks)} {path.relative_to(root)}"
+        key = digest(path.read_bytes(), repr(sorted(own.items())).encode(), library.encode(), sys.version.encode())
+        if not fresh and done_key(executed) == key:
+            print(f"{label}: unchanged", flush=True)
+            continue
+        start = time.perf_counter()
+        run_notebook(path, executed, own, key, label)
+        print(f"{label}: {time.perf_counter() - start:.0f} s{peak_memory()}", flush=True)
+    faults = [
+        f"{path.relative_to(root)}: {fault}"
+        for path in notebooks
+        for fault in output_faults(nbformat.read(stage / "notebooks" / path.name, as_version=4))
+    ]
+    if faults:
+        raise ValueError("\n".join(faults))
+
+
+def stage_pages(root: Path, stage: Path) -> None:
+    """Mirror what the pages are made of, beside the notebooks that were run."""
+    stage.mkdir(parents=True, exist_ok=True)
+    for name in ("book", "figures"):
+        shutil.rmtree(stage / name, ignore_errors=True)
+        if (root / name).is_dir():
+            shutil.copytree(root / name, stage / name, ignore=shutil.ignore_patterns("build.py", "__pycache__", ".*"))
+    shutil.copy(root / "_config.yml", stage)
+
+
+def external_requests(html: Path) -> list[str]:
+    """What a browser would fetch from the network for the pages of a folder, as «file: address»."""
+    found = []
+    for pattern, suffix in ((FETCHED, "*.html"), (FETCHED_BY_CSS, "*.html"), (FETCHED_BY_CSS, "*.css")):
+        for path in sorted(html.rglob(suffix)):
+            for match in pattern.finditer(path.read_text(encoding="utf-8")):
+                found.append(f"{path.relative_to(html)}: {next(filter(None, match.groups()))}")
+    return found
+
+
+def build_pages(root: Path, stage: Path) -> Path:
+    """Build the pages afresh, warnings as errors, and return the one to open.
+
+    Raises RuntimeError where Jupyter Book warns, or where a page would need the network.
+    """
+    stage_pages(root, stage)
+    html = root / "_build/html"
+    shutil.rmtree(html, ignore_errors=True)
+    options = ["--toc", str(stage / "book/_toc.yml"), "--path-output", str(root), "--all", "-W", "-n", "--keep-going"]
+    command = [sys.executable, "-c", JUPYTER_BOOK, "build", str(stage), *options]
+    if subprocess.run(command, cwd=root).returncode != 0:
+        raise RuntimeError("Jupyter Book warned or failed; its own words are above.")
+    requests = external_requests(html)
+    if requests:
+        raise RuntimeError("The book must read with the network off, but would fetch:\n" + "\n".join(requests))
+    return html / "index.html"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line. Returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument(
+        "-p", dest="parameters", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="as in papermill"
+    )
+    parser.add_argument("--fresh", action="store_true", help="run every notebook, changed or not")
+    parser.add_argument("--no-html", action="store_true", help="run the notebooks only")
+    arguments = parser.parse_args(argv)
+    stage = ROOT / "_build/src"
+    given = {name: parse_value(value) for name, value in arguments.parameters}
+    try:
+        run_notebooks(ROOT, stage, given, arguments.fresh)
+        page = None if arguments.no_html else build_pages(ROOT, stage)
+    except (FileNotFoundError, ValueError, RuntimeError) as error:
+        print(f"The book was not built. {error}", file=sys.stderr)
+        return 1
+    if page:
+        print(page, flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

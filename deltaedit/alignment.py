@@ -1,0 +1,175 @@
+"""Statistics of a space that two kinds of features share: how near pairs are, how far apart the kinds, how alike.
+
+Every function takes two arrays or tensors (N, D), row k of one belonging to row k of the other, and first scales the
+rows to unit norm. scikit-learn and umap-learn, which some functions import when called, come with the ``book`` extra.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Features = np.ndarray | Tensor
+METHODS = ("PCA", "t-SNE", "UMAP")
+
+
+def unit(x: Features) -> np.ndarray:
+    """Rows of unit norm, float64 (N, D).
+
+    Raises:
+        ValueError: when the input is no matrix, or a row is zero or not finite.
+    """
+    x = torch.as_tensor(x).detach().cpu().double().numpy()
+    if x.ndim != 2:
+        raise ValueError(f"features must have shape (N, D), got {x.shape}.")
+    norm = np.linalg.norm(x, axis=1, keepdims=True)
+    if not (np.isfinite(norm) & (norm > 0)).all():
+        row = int(np.argmin((np.isfinite(norm) & (norm > 0))[:, 0]))
+        raise ValueError(f"features must be finite and longer than zero, got a norm of {norm[row, 0]} in row {row}.")
+    return x / norm
+
+
+def _pair(a: Features, b: Features) -> tuple[np.ndarray, np.ndarray]:
+    a, b = unit(a), unit(b)
+    if a.shape != b.shape:
+        raise ValueError(f"both kinds of features must have one shape, got {a.shape} and {b.shape}.")
+    return a, b
+
+
+def paired_cosine(a: Features, b: Features) -> np.ndarray:
+    """Cosine of each pair, (N,)."""
+    a, b = _pair(a, b)
+    return (a * b).sum(axis=1)
+
+
+def random_cosine(a: Features, b: Features, seed: int = 0) -> np.ndarray:
+    """Cosine of each row of ``a`` with a row of ``b`` that is not its own, drawn at random, (N,)."""
+    a, b = _pair(a, b)
+    order = np.random.default_rng(seed).permutation(len(a))  # a cycle through all rows: nobody meets their own
+    return (a[order] * b[np.roll(order, 1)]).sum(axis=1)
+
+
+def mean_distance(a: Features, b: Features) -> float:
+    """Euclidean distance of the two means, in [0, 2]: the modality gap (Liang et al. 2022)."""
+    a, b = _pair(a, b)
+    return float(np.linalg.norm(a.mean(axis=0) - b.mean(axis=0)))
+
+
+def retrieval(a: Features, b: Features) -> tuple[float, float]:
+    """Part of the rows whose nearest row of the other kind is their own, from ``a`` to ``b`` and back (R@1)."""
+    a, b = _pair(a, b)
+    similarity, own = a @ b.T, np.arange(len(a))
+    return float((similarity.argmax(axis=1) == own).mean()), float((similarity.argmax(axis=0) == own).mean())
+
+
+def probe_auc(a: Features, b: Features, seed: int = 0, kernel: bool = False, folds: int = 5) -> float:
+    """How well a probe tells the two kinds apart: area under the ROC curve; 0.5 is chance, 1 is always.
+
+    The probe is scored on pairs that it was not fitted to. Pairs stay together: were one half of a pair fitted and the
+    other scored, the likeness within pairs would push the score below chance.
+
+    Args:
+        a, b: the two kinds, (N, D) each.
+        seed: of the division into folds.
+        kernel: a support vector machine with a Gaussian kernel, instead of a logistic regression. A linear probe sees
+            no more than a shift of the one kind against the other; this one also sees another shape.
+        folds: parts that the pairs are divided into.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import roc_auc_score
+    from sklearn.model_selection import KFold
+    from sklearn.svm import SVC
+
+    a, b = _pair(a, b)
+    score = np.empty((2, len(a)))
+    for train, test in KFold(folds, shuffle=True, random_state=seed).split(a):
+        probe = SVC() if kernel else LogisticRegression(C=100.0, max_iter=1000)
+        probe.fit(np.concatenate([a[train], b[train]]), np.repeat([0, 1], len(train)))
+        score[:, test] = probe.decision_function(a[test]), probe.decision_function(b[test])
+    return float(roc_auc_score(np.repeat([0, 1], len(a)), score.ravel()))
+
+
+@dataclass(frozen=True)
+class AlignmentReport:
+    """How well two kinds of features are aligned; made by :func:`report`.
+
+    Attributes:
+        n: number of pairs.
+        paired: mean cosine of pairs.
+        random: mean cosine of rows that are no pair.
+        gap: distance of the two means.
+        auc: of the linear probe that tries to tell the kinds apart.
+        kernel_auc: the same of the probe with a kernel.
+        image_to_text: R@1 from the first kind to the second.
+        text_to_image: R@1 from the second kind to the first.
+    """
+
+    n: int
+    paired: float
+    random: float
+    gap: float
+    auc: float
+    kernel_auc: float
+    image_to_text: float
+    text_to_image: float
+
+
+def report(image: Features, text: Features, seed: int = 0) -> AlignmentReport:
+    """All the numbers of one space.
+
+    Args:
+        image: (N, D) features of pictures, or differences of them.
+        text: (N, D) features of captions, or differences of them, in the same order.
+        seed: of the random pairs and of the probe's folds.
+    """
+    there, back = retrieval(image, text)
+    return AlignmentReport(
+        n=len(image),
+        paired=float(paired_cosine(image, text).mean()),
+        random=float(random_cosine(image, text, seed).mean()),
+        gap=mean_distance(image, text),
+        auc=probe_auc(image, text, seed),
+        kernel_auc=probe_auc(image, text, seed, kernel=True),
+        image_to_text=there,
+        text_to_image=back,
+    )
+
+
+def deltas(feature: Features, seed: int = 0) -> np.ndarray:
+    """Unit differences between rows drawn at random, (N // 2, D); no row is used twice (DeltaEdit, sec. 3).
+
+    Call it with image features and with text features: for one seed, row k of both is the step between the same two.
+    """
+    feature = unit(feature)
+    first, second = np.random.default_rng(seed).permutation(len(feature))[: len(feature) // 2 * 2].reshape(2, -1)
+    return unit(feature[second] - feature[first])
+
+
+def project(features: Features, method: str, seed: int = 0) -> np.ndarray:
+    """Features in two dimensions, (N, 2), to be looked at.
+
+    Args:
+        features: (N, D); to compare two kinds, project them together.
+        method: "PCA", which is linear, or "t-SNE" or "UMAP", which keep neighbours and not distances.
+        seed: of the two that are random.
+    """
+    x = unit(features)
+    if method == "PCA":
+        x = x - x.mean(axis=0)
+        u, scale, _ = np.linalg.svd(x, full_matrices=False)
+        return u[:, :2] * scale[:2]
+    if method == "t-SNE":
+        from sklearn.manifold import TSNE
+
+        return TSNE(perplexity=min(30, len(x) / 4), metric="cosine", init="random", random_state=seed).fit_transform(x)
+    if method == "UMAP":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ImportWarning)  # that TensorFlow is not there: it is not needed
+            from umap import UMAP
+
+        return UMAP(n_neighbors=min(30, len(x) - 1), metric="cosine", random_state=seed, n_jobs=1).fit_transform(x)
+    raise ValueError(f"the projections are {', '.join(METHODS)}, got {method!r}.")

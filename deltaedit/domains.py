@@ -1,0 +1,73 @@
+"""Domains: a generator with its CLIP model, mapper and relevance, in one folder, or under a registered name."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from deltaedit.files import write_json
+
+CARD = "domain.json"
+GENERATOR, CLIP, MAPPER, RELEVANCE = (f"{n}.safetensors" for n in ("generator", "clip", "mapper", "relevance"))
+
+FOLDERS: dict[str, Path] = {"portraits": Path(__file__).parent / "portraits" / "weights"}
+"""The registered names, and where their files are."""
+
+
+@dataclass(frozen=True)
+class Domain:
+    """What an editor needs to know of a domain beside its models: the content of ``domain.json``.
+
+    Attributes:
+        name: for people and for ``Edit.to_json``.
+        neutral: prompt of a picture of which nothing is known.
+        threshold: least ``|relevance @ delta_text|``, ``delta_text`` of unit norm, of a channel that moves. The
+            published 0.03 is for text differences before they are scaled; see ``relevance_mask``.
+        truncation: of sampled latents; 1 as in the paper.
+        gain: what strength 1 multiplies the mapper's output by; 1 as in the paper.
+    """
+
+    name: str = "custom"
+    neutral: str = "face"
+    threshold: float = 0.03
+    truncation: float = 1.0
+    gain: float = 1.0
+
+    def write(self, folder: str | Path) -> None:
+        """Write ``domain.json`` into a folder."""
+        write_json(Path(folder) / CARD, asdict(self))
+
+    @classmethod
+    def read(cls, folder: str | Path) -> Domain:
+        """Read ``domain.json`` from a folder; entries that this version does not know are left aside.
+
+        Raises:
+            ValueError: if it is missing or damaged.
+        """
+        path = Path(folder) / CARD
+        if not path.is_file():
+            raise ValueError(f"{folder} is no domain: it has no {CARD}. Editor.save_pretrained makes such a folder.")
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            return cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})
+        except (ValueError, TypeError):
+            raise ValueError(f"{path} is damaged: fetch it or save the domain again.") from None
+
+
+def register(name: str, folder: str | Path) -> None:
+    """Give a folder a name for ``Editor.from_pretrained``."""
+    FOLDERS[name] = Path(folder)
+
+
+def find(name_or_folder: str | Path) -> Path:
+    """Folder of a domain, by its registered name or by its path.
+
+    Raises:
+        ValueError: if it is neither; the message lists the names.
+    """
+    folder = FOLDERS.get(str(name_or_folder), Path(name_or_folder))
+    if not folder.is_dir() and str(name_or_folder) not in FOLDERS:
+        known = ", ".join(repr(name) for name in sorted(FOLDERS))
+        raise ValueError(f"there is no domain {str(name_or_folder)!r}: choose {known}, or the path of a folder.")
+    return folder

@@ -1,0 +1,358 @@
+"""The whole road: from a latent and a prompt to an edited picture (DeltaEdit, section 3)."""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from numbers import Real
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from deltaedit import domains
+from deltaedit.domains import Domain
+from deltaedit.files import write_tensors
+from deltaedit.mapper import DeltaMapper
+from deltaedit.relevance import load_relevance, relevance_mask
+from deltaedit.stylegan2 import Generator
+
+if TYPE_CHECKING:
+    from deltaedit.clip import ClipEncoder
+
+BATCH = 32  # pictures drawn at a time
+
+
+def to_pil(image: Tensor) -> list[Image.Image]:
+    """Pictures of (B, 3, H, W) in [-1, 1]; what is outside the range is cut."""
+    pixels = ((image.detach().float().clamp(-1, 1) + 1) * 127.5).round().byte()
+    return [Image.fromarray(picture) for picture in pixels.permute(0, 2, 3, 1).cpu().numpy()]
+
+
+class Pictures:
+    """What latents and edits have in common: a batch of pictures in ``tensor``."""
+
+    tensor: Tensor
+
+    @property
+    def images(self) -> list[Image.Image]:
+        """All pictures."""
+        return to_pil(self.tensor)
+
+    @property
+    def image(self) -> Image.Image:
+        """The picture.
+
+        Raises:
+            ValueError: if there are several.
+        """
+        if len(self.tensor) != 1:
+            raise ValueError(f"there are {len(self.tensor)} pictures: use .images.")
+        return to_pil(self.tensor)[0]
+
+
+@dataclass(frozen=True, eq=False)
+class Latent(Pictures):
+    """Pictures as the editor holds them, one or a batch.
+
+    Attributes:
+        w: (B, w_dim) or (B, L, w_dim); the toRGB layers take it.
+        s: (B, S), style codes.
+        image_feature: (B, D), unit norm.
+        tensor: (B, 3, H, W), the pictures themselves, about [-1, 1].
+        source: where they come from, such as seed and truncation.
+    """
+
+    w: Tensor
+    s: Tensor
+    image_feature: Tensor
+    tensor: Tensor
+    source: dict[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.s)
+
+    def __getitem__(self, index: int | slice) -> Latent:
+        """One picture, or some, as a Latent of their own."""
+        rows = torch.arange(len(self))[index].reshape(-1)
+        parts = {name: getattr(self, name)[rows] for name in ("w", "s", "image_feature", "tensor")}
+        return replace(self, **parts, source={**self.source, "rows": rows.tolist()})
+
+
+@dataclass(frozen=True, eq=False)
+class Direction:
+    """What one prompt asks of a latent.
+
+    Attributes:
+        prompt, neutral: target and neutral prompt.
+        threshold: relevance below which channels stay.
+        delta_s: (B, S), the edit at strength 1.
+    """
+
+    prompt: str
+    neutral: str
+    threshold: float
+    delta_s: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Edit(Pictures):
+    """An edit of a latent: one direction or several, each with its strength; drawn when first looked at.
+
+    Edits of the same latent add up: ``editor.edit(x, "face with hat") + editor.edit(x, "old face")``.
+    """
+
+    editor: Editor
+    latent: Latent
+    directions: tuple[Direction, ...]
+    strengths: tuple[float, ...]
+
+    @cached_property
+    def delta_s(self) -> Tensor:
+        """(B, S), the sum of all directions times their strengths."""
+        return sum(x * d.delta_s for x, d in zip(self.strengths, self.directions, strict=True))
+
+    @cached_property
+    def tensor(self) -> Tensor:
+        """(B, 3, H, W), the edited pictures, about [-1, 1]."""
+        return self.editor.draw(self.latent.s + self.delta_s, self.latent.w)
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """The targets, in order."""
+        return tuple(d.prompt for d in self.directions)
+
+    @property
+    def prompt(self) -> str:
+        """The targets in one line."""
+        return " + ".join(self.prompts)
+
+    def with_strength(self, strength: float | Sequence[float]) -> Edit:
+        """The same edit, farther or less far; neither mapper nor CLIP runs again.
+
+        Args:
+            strength: one for all prompts, or one for each; negative ones go the other way.
+
+        Raises:
+            ValueError: if a strength is not finite, or their number is not that of the prompts.
+        """
+        return replace(self, strengths=_strengths(strength, len(self.directions)))
+
+    def __add__(self, other: Edit) -> Edit:
+        if not isinstance(other, Edit):
+            return NotImplemented
+        if other.latent is not self.latent and not torch.equal(other.latent.s, self.latent.s):
+            raise ValueError("only edits of the same latent can be added: edit one latent with both prompts.")
+        return replace(self, directions=self.directions + other.directions, strengths=self.strengths + other.strengths)
+
+    def to_json(self) -> str:
+        """What was asked for and how far it moved, as JSON."""
+        parts = [
+            {
+                "prompt": d.prompt,
+                "neutral": d.neutral,
+                "strength": strength,
+                "threshold": d.threshold,
+                "channels": int((d.delta_s != 0).any(0).sum()),
+                "norm": round(float(d.delta_s.norm(dim=1).mean()) * abs(strength), 4),
+            }
+            for d, strength in zip(self.directions, self.strengths, strict=True)
+        ]
+        return json.dumps({"domain": self.editor.domain.name, "latent": self.latent.source, "edits": parts})
+
+
+class Editor:
+    """Edits pictures of one domain from text; its models are used as they are, none is trained.
+
+    Args:
+        generator: w -> s -> image.
+        clip: pictures and prompts to unit vectors; on the generator's device, as is the mapper.
+        mapper: trained on that generator and that CLIP.
+        relevance: (S, D), unit rows, or None: then every channel may move.
+        domain: name, neutral prompt and defaults; those of ``Domain()`` if there is none.
+
+    Raises:
+        ValueError: if the parts do not fit each other.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        clip: ClipEncoder,
+        mapper: DeltaMapper,
+        relevance: Tensor | None = None,
+        domain: Domain | None = None,
+    ) -> None:
+        size, dim = generator.layout.size, clip.dim
+        if mapper.layout != generator.layout:
+            raise ValueError(
+                f"mapper and generator must have the same style widths. "
+                f"Got {mapper.layout.dims} and {generator.layout.dims}."
+            )
+        if mapper.config.feature_dim != dim:
+            raise ValueError(f"mapper and CLIP must have one feature size. Got {mapper.config.feature_dim} and {dim}.")
+        if relevance is not None and relevance.shape != (size, dim):
+            raise ValueError(f"relevance must have shape ({size}, {dim}). Got {tuple(relevance.shape)}.")
+        self.generator, self.clip, self.mapper, self.domain = generator.eval(), clip, mapper.eval(), domain or Domain()
+        self.relevance = None if relevance is None else relevance.to(self.device)
+        self._deltas: dict[tuple[str, str], Tensor] = {}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the generator is."""
+        return self.generator.w_avg.device
+
+    @classmethod
+    def from_pretrained(cls, name_or_folder: str | Path, device: str | torch.device = "cpu") -> Editor:
+        """Load a domain: a registered name such as "portraits", or a folder that ``save_pretrained`` wrote.
+
+        Raises:
+            ValueError: if there is no such domain (the message lists those there are), or a file is missing or damaged.
+        """
+        from deltaedit.clip import ClipEncoder  # here: open_clip takes seconds to import
+
+        folder = domains.find(name_or_folder)
+        domain = Domain.read(folder)
+        generator = Generator.load(folder / domains.GENERATOR, device)
+        if generator.w_avg.device.type in ("cpu", "cuda"):
+            generator = generator.to(memory_format=torch.channels_last)
+        clip = ClipEncoder.load(folder / domains.CLIP, device)
+        mapper = DeltaMapper.load(folder / domains.MAPPER, device)
+        path = folder / domains.RELEVANCE
+        return cls(generator, clip, mapper, load_relevance(path) if path.exists() else None, domain)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the domain to a folder that ``from_pretrained`` reads; each file is whole or not there."""
+        folder = Path(folder)
+        self.generator.save(folder / domains.GENERATOR)
+        self.clip.save(folder / domains.CLIP)
+        self.mapper.save(folder / domains.MAPPER)
+        if self.relevance is not None:
+            write_tensors(folder / domains.RELEVANCE, {"relevance": self.relevance}, {})
+        self.domain.write(folder)  # last: without it the folder is no domain yet
+
+    @torch.no_grad()
+    def sample(self, seed: int, n: int = 1, truncation: float | None = None) -> Latent:
+        """Pictures that nobody took.
+
+        Args:
+            seed: of z; the same on every device.
+            n: how many.
+            truncation: 1 for the generator's full variety, 0 for its average; by default the domain's.
+
+        Raises:
+            ValueError: if n is below 1 or truncation is not finite.
+        """
+        truncation = self.domain.truncation if truncation is None else truncation
+        if n < 1 or not math.isfinite(truncation):
+            raise ValueError(f"n must be at least 1 and truncation finite. Got {n} and {truncation}.")
+        z = torch.randn(n, self.generator.config.z_dim, generator=torch.Generator().manual_seed(seed))
+        w = self.generator.mapping(z.to(self.device), truncation)
+        return self.latent(w, {"seed": seed, "n": n, "truncation": truncation})
+
+    @torch.no_grad()
+    def latent(self, w: Tensor, source: dict[str, Any] | None = None) -> Latent:
+        """Latent of ``w`` (B, w_dim) or ``w_plus`` (B, L, w_dim): its styles, its pictures and their features."""
+        s = self.generator.styles(w)
+        image = self.draw(s, w)
+        feature = torch.cat([self.clip.encode_image(part.clamp(-1, 1)) for part in image.split(BATCH)])
+        return Latent(w, s, feature, image, source or {})
+
+    @torch.no_grad()
+    def draw(self, s: Tensor, w: Tensor) -> Tensor:
+        """Pictures (B, 3, H, W) of style codes, with the generator's fixed noise."""
+        return torch.cat(
+            [self.generator.synthesize(*part) for part in zip(s.split(BATCH), w.split(BATCH), strict=True)]
+        )
+
+    @torch.no_grad()
+    def edit(
+        self,
+        latent: Latent,
+        target: str | Sequence[str],
+        strength: float | Sequence[float] = 1.0,
+        threshold: float | None = None,
+        neutral: str | None = None,
+    ) -> Edit:
+        """Edit a latent towards a prompt, or towards several at once (section 3).
+
+        ``delta_s = gain * mask * mapper(s, image_feature, delta_text)`` for each prompt, where ``mask`` keeps the
+        channels whose relevance to ``delta_text``, of unit norm, reaches ``threshold``; they are added up.
+
+        Args:
+            latent: from ``sample``.
+            target: what the picture shall show, such as "face with glasses".
+            strength: 1 for the domain's usual edit, more to go farther, below 0 the other way; one or one per prompt.
+            threshold: 0 lets all channels move; by default the domain's.
+            neutral: what the picture shows now, as far as the edit is concerned; by default the domain's.
+
+        Raises:
+            ValueError: if a prompt is empty or the neutral one, a strength or the threshold is not finite, or the
+                latent is none of this editor's.
+        """
+        if not isinstance(latent, Latent):
+            raise ValueError(f"latent must come from Editor.sample. Got {type(latent).__name__}.")
+        if latent.s.shape[1] != self.generator.layout.size:
+            raise ValueError(
+                f"the latent is of another generator: it has {latent.s.shape[1]} style channels, "
+                f"this one has {self.generator.layout.size}."
+            )
+        targets = list(target) if isinstance(target, list | tuple) else [target]
+        neutral = self.domain.neutral if neutral is None else neutral
+        strengths = _strengths(strength, len(targets))
+        threshold = self._threshold(threshold)
+        directions = tuple(self._direction(latent, prompt, neutral, threshold) for prompt in targets)
+        return Edit(self, latent, directions, strengths)
+
+    def text_delta(self, target: str, neutral: str | None = None) -> Tensor:
+        """``delta_text`` (D,), unit norm, remembered for the next edit.
+
+        Raises:
+            ValueError: if a prompt is empty, or both say the same.
+        """
+        neutral = self.domain.neutral if neutral is None else neutral
+        for prompt in (target, neutral):
+            if not isinstance(prompt, str) or not prompt.strip():
+                raise ValueError(f'a prompt must be some words, such as "face with glasses". Got {prompt!r}.')
+        if target.split() == neutral.split():
+            raise ValueError(f"target and neutral are both {target!r}: there is no difference to follow.")
+        if (target, neutral) not in self._deltas:
+            self._deltas[target, neutral] = self.clip.text_delta(target, neutral)
+        return self._deltas[target, neutral]
+
+    def _direction(self, latent: Latent, target: str, neutral: str, threshold: float) -> Direction:
+        delta = self.text_delta(target, neutral)
+        delta_s = self.domain.gain * self.mapper(latent.s, latent.image_feature, delta)
+        if self.relevance is not None:
+            mask = relevance_mask(self.relevance, delta, threshold)
+            if not mask.any():
+                warnings.warn(f"no channel reaches threshold {threshold} for {target!r}: lower it.", stacklevel=3)
+            delta_s = delta_s * mask
+        return Direction(target, neutral, threshold, delta_s)
+
+    def _threshold(self, threshold: float | None) -> float:
+        if threshold is None:
+            return self.domain.threshold
+        if not (math.isfinite(threshold) and threshold >= 0):
+            raise ValueError(f"threshold must be 0 or more, and finite. Got {threshold}.")
+        if threshold and self.relevance is None:
+            raise ValueError("this editor has no relevance: give it estimate_relevance's, or leave threshold out.")
+        return threshold
+
+
+def _strengths(strength: float | Sequence[float], count: int) -> tuple[float, ...]:
+    values = [strength] * count if isinstance(strength, Real) else list(strength)
+    if len(values) != count or not count:
+        raise ValueError(
+            f"give one prompt or more, and one strength for all or for each. "
+            f"Got {count} prompts and {len(values)} strengths."
+        )
+    if not all(isinstance(value, Real) and math.isfinite(value) for value in values):
+        raise ValueError(f"strength must be a finite number. Got {strength!r}.")
+    return tuple(float(value) for value in values)

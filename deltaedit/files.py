@@ -1,0 +1,83 @@
+"""Files that are either whole or not there: written to a temporary name, then renamed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def write_whole(path: str | Path, write: Callable[[Path], None]) -> None:
+    """Let ``write`` fill a temporary file beside ``path``, then rename it; after a failure ``path`` is as it was."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".part")
+    try:
+        write(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, data: Any) -> None:
+    """Write ``data`` as indented JSON, whole or not at all."""
+    write_whole(path, lambda p: p.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8"))
+
+
+def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
+    """Write tensors and JSON-serialisable ``metadata`` to one safetensors file, whole or not at all."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_whole(path, lambda p: save_file(tensors, p, {"deltaedit": json.dumps(metadata)}))
+
+
+def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and metadata that ``write_tensors`` wrote.
+
+    Raises:
+        ValueError: if the file is missing, damaged, or was not written by ``write_tensors``.
+    """
+    if not Path(path).is_file():
+        raise ValueError(f"there is no file {path}: check the path, or make it first.")
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = json.loads((file.metadata() or {})["deltaedit"])
+            names = file.keys()
+            return {name: file.get_tensor(name) for name in names}, metadata
+    except KeyError:
+        raise ValueError(f"{path} is a safetensors file, but was not written by deltaedit.") from None
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} is damaged or no safetensors file ({error}): download or make it again.") from None
+
+
+def read_module(path: str | Path, build: Callable[[dict[str, Any]], Module]) -> Module:
+    """Build a module from a file's metadata and fill it with the file's tensors, in evaluation mode.
+
+    Raises:
+        ValueError: as ``read_tensors``, or if the file holds another kind of model.
+    """
+    tensors, metadata = read_tensors(path)
+    try:
+        module = build(metadata)
+        module.load_state_dict(tensors)
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise ValueError(
+            f"{path} holds another kind of model ({str(error).splitlines()[0]}): check the path."
+        ) from None
+    return module.eval()
+
+
+def fingerprint(tensors: Mapping[str, Tensor]) -> str:
+    """Twelve hexadecimal digits that tell these tensors from others."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:12]

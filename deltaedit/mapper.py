@@ -1,0 +1,141 @@
+"""DeltaMapper: style code and condition -> edit of the style code (DeltaEdit, Lyu et al. 2023, section 3)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from deltaedit.files import read_module, write_tensors
+from deltaedit.stylegan2 import EqualLinear, StyleGroup, StyleLayout, pixel_norm
+
+
+@dataclass(frozen=True)
+class MapperConfig:
+    """Sizes of a DeltaMapper; the defaults, with FFHQ's layout, are those of the published face model.
+
+    Attributes:
+        dims: ``StyleLayout.dims`` of the generator whose styles are edited.
+        feature_dim: D of the CLIP model.
+        hidden: width of the hidden layers; None for the width of the group itself, as in the paper.
+        depth: layers in each of the nine modules.
+        last_activation: whether the last layer, too, ends in a leaky ReLU, as published; without it a style may fall
+            as easily as it rises.
+    """
+
+    dims: tuple[int, ...]
+    feature_dim: int = 512
+    hidden: int | None = None
+    depth: int = 4
+    last_activation: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("feature_dim", "hidden", "depth"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be positive. Got {value}.")
+
+
+class PixelNorm(nn.Module):
+    """Root-mean-square norm over dimension 1: across the layers of (B, L, W), across the channels of (B, W)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, W) or (B, L, W) -> the same shape."""
+        return pixel_norm(x)
+
+
+class GroupMapper(nn.Module):
+    """Style, condition and fusion modules of one group of layers; the layers of a group share all weights."""
+
+    def __init__(self, group: StyleGroup, config: MapperConfig) -> None:
+        super().__init__()
+        inner = [config.hidden or group.width] * config.depth
+        self.group = group
+        self.style = nn.Sequential(PixelNorm(), *_layers([group.width, *inner]))
+        self.condition = nn.Sequential(PixelNorm(), *_layers([2 * config.feature_dim, *inner]))
+        self.fusion = nn.Sequential(*_layers([2 * inner[-1], *inner[1:], group.width], config.last_activation))
+
+    def forward(self, s: Tensor, condition: Tensor) -> Tensor:
+        """s (B, S), condition (B, 2 D) -> delta_s of this group, (B, stop - start)."""
+        x = s[:, self.group.start : self.group.stop]
+        if self.group.layers > 1:
+            x = x.unflatten(1, (self.group.layers, self.group.width))
+        x, c = self.style(x), self.condition(condition)
+        if self.group.layers > 1:
+            c = c[:, None].expand(-1, self.group.layers, -1)
+        return self.fusion(torch.cat([x, c], dim=-1)).flatten(1)
+
+
+def _layers(widths: list[int], last_activation: bool = True) -> list[EqualLinear]:
+    last = len(widths) - 2
+    pairs = enumerate(pairwise(widths))
+    return [EqualLinear(a, b, lr_mul=0.01, activate=k < last or last_activation) for k, (a, b) in pairs]
+
+
+class DeltaMapper(nn.Module):
+    """Predicts the style edit that moves a picture along a difference of CLIP features (DeltaEdit, section 3).
+
+    It is trained with differences of image features and used with differences of text features. Style codes are
+    standardised by the buffers ``s_mean`` and ``s_std`` on the way in, and edits scaled back by ``s_std`` on the way
+    out; they are 0 and 1 in the published model, which takes style codes as they are.
+
+    Args:
+        config: sizes; see ``MapperConfig``.
+    """
+
+    s_mean: Tensor
+    s_std: Tensor
+
+    def __init__(self, config: MapperConfig) -> None:
+        super().__init__()
+        self.config, self.layout = config, StyleLayout(tuple(config.dims))
+        self.coarse, self.medium, self.fine = (GroupMapper(group, config) for group in self.layout.groups)
+        self.register_buffer("s_mean", torch.zeros(self.layout.size))
+        self.register_buffer("s_std", torch.ones(self.layout.size))
+        self.history: list[dict[str, float]] = []  # what ``train_mapper`` measured on the way
+
+    def forward(self, s: Tensor, image_feature: Tensor, delta: Tensor) -> Tensor:
+        """Style edit for pictures and the directions they shall take.
+
+        Args:
+            s: (B, S), style codes.
+            image_feature: (B, D), CLIP features of the pictures of ``s``, unit norm.
+            delta: (B, D) or (D,), ``delta_image`` or ``delta_text``, unit norm.
+
+        Returns:
+            delta_s, (B, S).
+
+        Raises:
+            ValueError: if a shape does not fit.
+        """
+        batch, dim = len(s), self.config.feature_dim
+        if s.shape != (batch, self.layout.size) or image_feature.shape != (batch, dim):
+            raise ValueError(
+                f"s and image_feature must have shapes (B, {self.layout.size}) and (B, {dim}). "
+                f"Got {tuple(s.shape)} and {tuple(image_feature.shape)}."
+            )
+        if delta.shape not in ((dim,), (batch, dim)):
+            raise ValueError(f"delta must have shape ({dim},) or ({batch}, {dim}). Got {tuple(delta.shape)}.")
+        condition = torch.cat([image_feature, delta.expand(batch, dim)], dim=1)
+        x = (s - self.s_mean) / self.s_std
+        return torch.cat([part(x, condition) for part in (self.coarse, self.medium, self.fine)], dim=1) * self.s_std
+
+    def save(self, path: str | Path, **metadata: str) -> None:
+        """Write weights and configuration to one safetensors file, under a temporary name first."""
+        write_tensors(path, self.state_dict(), {"config": asdict(self.config), **metadata})
+
+    @classmethod
+    def load(cls, path: str | Path, device: str | torch.device = "cpu") -> DeltaMapper:
+        """Read what ``save`` wrote, in evaluation mode.
+
+        Raises:
+            ValueError: if the file is missing, damaged, or does not hold a mapper.
+        """
+        return read_module(path, lambda meta: cls(_config(meta["config"]))).to(device)
+
+
+def _config(values: dict) -> MapperConfig:
+    return MapperConfig(**{**values, "dims": tuple(values["dims"])})

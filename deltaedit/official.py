@@ -1,0 +1,101 @@
+"""The CLIP features that DeltaEdit's authors published: where they come from, and how to get at them.
+
+They belong to a repository without a licence, so nothing of them ships with this library: they are read from
+``$DELTAEDIT_DATA``, or downloaded from the authors where that is asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from deltaedit.files import write_whole
+
+SOURCE = "https://raw.githubusercontent.com/Yueming6568/DeltaEdit/dd6c27c115d0136c6eb606912dbf63d15f9104bd/tSNE"
+SHA256 = {
+    "celeba/cspace_celeba_i.npy": "7a60b8737d34a9b447f2707bcd528432ca1d126657f93f43216b983f89140a3c",
+    "celeba/cspace_celeba_t.npy": "3ee36d4cd49ad699d4eec6df1e3b8a3fffa1cadcfdc1255612ab08aa9b41d27b",
+    "celeba/cspace_celeba_deltai.npy": "97926c0b8e04ac7dec5bc36c499580c53528c18f1b8c94003ee39e8c4c7aebb5",
+    "celeba/cspace_celeba_deltat.npy": "3221a3435c4a3a593f4a7bd8158f3dea322a12544778f4aadba989ae69f98f4d",
+    "cocoval/cspace_cocoval_i.npy": "7c4b4f361c833514d36bf6ec10a7498f706fc5372e5315170646a44ca3d68eb2",
+    "cocoval/cspace_cocoval_t.npy": "d46ede4b0b657d8ab7b9759d3be6f86f555c36c4ff66a5bd8ec67975d3442eeb",
+    "cocoval/cspace_cocoval_deltai.npy": "2b9784cc4d89c3794a9bfeb27919181a83bfee80ff39f2e3f17bf96b7046bc52",
+    "cocoval/cspace_cocoval_deltat.npy": "ea34342ca5e8fe2e76bd145e3e0a6e28f399e9ce629d28ff02a2942a92f7dfdf",
+}
+NAMES = {"celeba": "celeba", "coco": "cocoval"}
+
+
+@dataclass(frozen=True)
+class OfficialFeatures:
+    """CLIP ViT-B/32 features of 1500 captioned photographs and of differences between them, each (1500, 512) float32.
+
+    Row k of ``image`` belongs to row k of ``text``, and row k of ``delta_image`` to row k of ``delta_text``; which
+    pictures the differences were taken between is not published.
+    """
+
+    image: np.ndarray
+    text: np.ndarray
+    delta_image: np.ndarray
+    delta_text: np.ndarray
+
+
+def load_official(name: str, download: bool = False, cache: str | Path | None = None) -> OfficialFeatures:
+    """The authors' features of "celeba" (Multi-Modal CelebA-HQ) or "coco" (COCO validation).
+
+    Args:
+        name: which pictures.
+        download: fetch what ``$DELTAEDIT_DATA`` and the cache do not hold (12 MB), and check it against known hashes.
+        cache: where downloads are kept; ``~/.cache/deltaedit/official`` by default.
+
+    Raises:
+        ValueError: for another name, or an array that is damaged or of another shape.
+        FileNotFoundError: in one sentence, when the features are not here and were not, or could not be, downloaded.
+    """
+    if name not in NAMES:
+        raise ValueError(f"the authors published features of {' and '.join(NAMES)}, got {name!r}.")
+    stem = f"{NAMES[name]}/cspace_{NAMES[name]}_"
+    cache = Path("~/.cache/deltaedit/official").expanduser() if cache is None else Path(cache)
+    files = {part: f"{stem}{part}.npy" for part in ("i", "t", "deltai", "deltat")}
+    here = {part: _find(file, cache) for part, file in files.items()}
+    missing = [part for part, path in here.items() if path is None]
+    if missing and not download:
+        raise FileNotFoundError(f"the authors' features of {name} are not here: set DELTAEDIT_DATA, or download=True.")
+    for part in tqdm(missing, desc=f"features of {name}") if missing else ():
+        here[part] = _download(files[part], cache)
+    return OfficialFeatures(*(_read(here[part]) for part in files))
+
+
+def _find(file: str, cache: Path) -> Path | None:
+    folders = [cache]
+    if os.environ.get("DELTAEDIT_DATA"):
+        own = Path(os.environ["DELTAEDIT_DATA"])
+        folders = [own, own / "deltaedit-official", own / "tSNE", cache]  # ours, or a clone of the authors' repository
+    return next((folder / file for folder in folders if (folder / file).is_file()), None)
+
+
+def _download(file: str, cache: Path) -> Path:
+    try:
+        with urllib.request.urlopen(f"{SOURCE}/{file}", timeout=10) as response:
+            content = response.read()
+    except OSError as error:
+        raise FileNotFoundError(f"{file} is not here and could not be downloaded from {SOURCE} ({error}).") from None
+    if hashlib.sha256(content).hexdigest() != SHA256[file]:
+        raise FileNotFoundError(f"what {SOURCE} gave for {file} is not what its authors published: it was not kept.")
+    write_whole(cache / file, lambda path: path.write_bytes(content))
+    return cache / file
+
+
+def _read(path: Path) -> np.ndarray:
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(f"{path} is damaged ({error}): fetch it again.") from None
+    if array.ndim != 2 or array.dtype.kind != "f":
+        raise ValueError(f"{path} must hold numbers of shape (N, D), got {array.dtype} of shape {array.shape}.")
+    return array

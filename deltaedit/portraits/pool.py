@@ -1,0 +1,83 @@
+"""A pool of portraits painted ahead, so that three trainers need not paint the same pictures again and again."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from .attributes import factors_from_z
+from .renderer import render
+
+BLOCK = 64  # pictures painted at a time: small enough to stay in a processor's cache
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Portraits on a device: latents, their factors, and their pictures as bytes.
+
+    Attributes:
+        z: (n, z_dim) standard normal latents.
+        factors: (n, len(ATTRIBUTES)) what each latent stands for.
+        pictures: (n, 3, H, W) uint8.
+    """
+
+    z: Tensor
+    factors: Tensor
+    pictures: Tensor
+
+    def __len__(self) -> int:
+        return len(self.z)
+
+    def images(self, index: Tensor) -> Tensor:
+        """Pictures of some rows as images (B, 3, H, W) in [-1, 1]."""
+        return self.pictures[index].float().div_(127.5).sub_(1)
+
+
+def to_bytes(image: Tensor) -> Tensor:
+    """Images in [-1, 1] as uint8, rounded."""
+    return ((image.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+
+
+def latents(n: int, z_dim: int, seed: int) -> Tensor:
+    """The first ``n`` latents of a seed, (n, z_dim); more of them begin with the same ones."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.cat([torch.randn(BLOCK, z_dim, generator=generator) for _ in range(-(-n // BLOCK))])[:n]
+
+
+@torch.no_grad()
+def paint(factors: Tensor, resolution: int) -> Tensor:
+    """Render many portraits block by block, uint8 (n, 3, resolution, resolution)."""
+    return torch.cat([to_bytes(render(block, resolution)) for block in factors.split(BLOCK)])
+
+
+def open_pool(folder: str | Path, n: int, resolution: int = 64, z_dim: int = 64, seed: int = 0,
+              device: str | torch.device = "cpu") -> Pool:  # fmt: skip
+    """Open a pool in a folder, painting what is missing; a killed run goes on where it was.
+
+    Args:
+        folder: where pools are kept; the file's name holds resolution, z_dim and seed.
+        n: number of portraits.
+        device: where they will live; on the CPU the pictures stay on disk, mapped into memory.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"portraits-{resolution}px-z{z_dim}-seed{seed}.bin"
+    size = 3 * resolution * resolution
+    z = latents(n, z_dim, seed)
+    factors = torch.cat([factors_from_z(block) for block in z.split(4096)])
+    done = path.stat().st_size // (size * BLOCK) * BLOCK if path.exists() else 0
+    if done < n:
+        with open(path, "ab") as file:
+            file.truncate(done * size)  # a block cut short by a kill is painted again
+            for start in tqdm(range(done, n, BLOCK), desc=f"painting {n} portraits", unit="block"):
+                file.write(paint(factors[start : start + BLOCK].to(device), resolution).cpu().numpy().tobytes())
+            file.flush()
+            os.fsync(file.fileno())
+    pictures = torch.from_numpy(np.memmap(path, np.uint8, "c", shape=(n, 3, resolution, resolution)))
+    return Pool(z.to(device), factors.to(device), pictures if torch.device(device).type == "cpu" else pictures.to(device))

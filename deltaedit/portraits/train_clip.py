@@ -1,0 +1,86 @@
+"""Trains the miniature's CLIP with open_clip's own model, tokenizer and loss, on portraits and grammar-made captions."""
+
+from __future__ import annotations
+
+import copy
+import math
+import random
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from deltaedit import _torchvision  # noqa: F401  before open_clip
+from deltaedit.loop import fit, learning_rate
+from deltaedit.portraits.captions import captions
+from deltaedit.portraits.pool import Pool
+
+CONFIG = Path(__file__).parent / "clip_config" / "portraits-clip.json"
+
+
+@dataclass(frozen=True)
+class ClipTraining:
+    """How the miniature's CLIP is trained; one recipe for CPU and CUDA."""
+
+    model: str = "portraits-clip"
+    steps: int = 3200
+    batch_size: int = 256
+    lr: float = 1e-3
+    weight_decay: float = 0.05
+    facts: int = 7  # the most that a caption names
+    ema: float = 0.995
+    seed: int = 0
+
+
+def train_clip(pool: Pool, folder: str | Path, config: ClipTraining = ClipTraining(),
+               stop_after: int | None = None) -> tuple[nn.Module, list[dict[str, float]]]:  # fmt: skip
+    """Train on a pool of portraits, with new captions at every step; returns the moving average, and the log.
+
+    Args:
+        pool: pictures and factors, on the device to train on.
+        folder: for the checkpoint; a run that was killed goes on from it to the same result.
+    """
+    import open_clip
+
+    open_clip.add_model_config(CONFIG)
+    device = pool.z.device
+    torch.manual_seed(config.seed)
+    model = open_clip.create_model(config.model, device=device)
+    tokenizer = open_clip.get_tokenizer(config.model)
+    model.visual.to(memory_format=torch.channels_last)
+    average = copy.deepcopy(model).requires_grad_(False)
+    contrast = open_clip.loss.ClipLoss()
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    kept = [p for p in model.parameters() if p.ndim <= 1]
+    optimizer = torch.optim.AdamW([{"params": decayed, "weight_decay": config.weight_decay},
+                                   {"params": kept, "weight_decay": 0.0}],
+                                  lr=config.lr, betas=(0.9, 0.98), fused=True)  # fmt: skip
+    mean, std = (torch.tensor(v, device=device)[:, None, None] for v in (model.visual.image_mean, model.visual.image_std))
+
+    def step_fn(step: int, rng: torch.Generator) -> dict[str, Tensor]:
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, config.steps, config.lr)
+        index = torch.randint(len(pool), (config.batch_size,), generator=rng, device=device)
+        words = captions(pool.factors[index], random.Random(f"{config.seed}/{step}"), config.facts)
+        image = ((pool.images(index) + 1) / 2 - mean) / std
+        with torch.autocast(device.type, torch.bfloat16):
+            image_feature = model.encode_image(image.to(memory_format=torch.channels_last), normalize=True)
+            text_feature = model.encode_text(tokenizer(words).to(device), normalize=True)
+        loss = contrast(image_feature.float(), text_feature.float(), model.logit_scale.exp())
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        with torch.no_grad():
+            model.logit_scale.clamp_(0, math.log(100))
+            torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - config.ema)
+            for a, b in zip(average.buffers(), model.buffers(), strict=True):
+                a.copy_(b)
+            hit = (image_feature @ text_feature.T).argmax(1) == torch.arange(len(index), device=device)
+        return {"loss": loss, "retrieval": hit.float().mean(), "scale": model.logit_scale.exp()}
+
+    log = fit(step_fn, config.steps, name="CLIP", folder=folder, seed=config.seed, device=device,
+              describes=asdict(config), carries={"model": model, "average": average, "optimizer": optimizer},
+              save_every=250, stop_after=stop_after)  # fmt: skip
+    return average.eval(), log

@@ -1,0 +1,171 @@
+"""Statistics on clouds whose answers are known, and the way to the authors' features."""
+
+import hashlib
+import io
+import urllib.error
+import urllib.request
+
+import numpy as np
+import pytest
+import torch
+
+from deltaedit import alignment, official
+from deltaedit.alignment import deltas, mean_distance, paired_cosine, probe_auc, project, random_cosine, report
+
+
+def cloud(n: int = 200, d: int = 16, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((n, d))
+
+
+def test_cosines_against_loops():
+    a, b = cloud(30, seed=1), cloud(30, seed=2)
+    cosine = np.array([[x @ y / np.linalg.norm(x) / np.linalg.norm(y) for y in b] for x in a])
+    np.testing.assert_allclose(paired_cosine(a, b), np.diag(cosine))
+    for value in random_cosine(a, b, seed=3):
+        row, column = np.argwhere(np.isclose(cosine, value))[0]
+        assert row != column
+    assert np.array_equal(random_cosine(a, b, seed=3), random_cosine(a, b, seed=3))
+    assert not np.array_equal(random_cosine(a, b, seed=3), random_cosine(a, b, seed=4))
+
+
+def test_tensors_are_taken_too():
+    a, b = torch.randn(20, 8, generator=torch.Generator().manual_seed(0)), torch.eye(20, 8) + 0.1
+    np.testing.assert_allclose(paired_cosine(a, b), torch.cosine_similarity(a, b).numpy(), atol=1e-6)
+
+
+def test_a_shift_is_a_gap_that_the_linear_probe_sees_and_deltas_lose():
+    image = cloud()
+    text = image + 0.3 * cloud(seed=1)
+    shifted = text + 8 * np.eye(16)[0]
+    raw = report(image, shifted)
+    assert raw.gap > 0.5
+    assert raw.auc > 0.95
+    steps = report(deltas(image), deltas(shifted))
+    assert steps.n == 100
+    assert steps.gap < 0.3
+    assert steps.paired > raw.paired
+    assert steps.random < 0.2
+
+
+def test_equal_clouds_cannot_be_told_apart():
+    for kernel in (False, True):
+        assert abs(probe_auc(cloud(seed=1), cloud(seed=2), kernel=kernel) - 0.5) < 0.1
+
+
+def test_another_shape_is_seen_by_the_kernel_alone():
+    thin = cloud() * np.linspace(0.1, 2, 16)
+    thick = cloud(seed=1) * np.linspace(2, 0.1, 16)
+    assert abs(probe_auc(thin, thick) - 0.5) < 0.15
+    assert probe_auc(thin, thick, kernel=True) > 0.95
+
+
+def test_retrieval_both_ways():
+    a = np.eye(4)
+    assert alignment.retrieval(a, a[[0, 1, 3, 2]]) == (0.5, 0.5)
+    crowded = np.array([[1, 0, 0, 0], [1, 0.1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])  # the second leans to the first
+    assert alignment.retrieval(a, crowded) == (1.0, 0.75)
+
+
+def test_the_distance_of_opposite_kinds_is_two():
+    a = np.tile([1.0, 0.0], (5, 1))
+    assert mean_distance(a, -3 * a) == pytest.approx(2)
+
+
+def test_deltas_are_the_same_steps_for_both_kinds_and_use_no_row_twice():
+    a = cloud(21)
+    np.testing.assert_allclose(deltas(a, seed=5), deltas(2 * a, seed=5))
+    index = np.zeros((21, 21)) + np.eye(21)  # of unit rows k: a difference shows which two it was taken from
+    used = np.abs(deltas(index, seed=5)) > 0
+    assert used.sum() == 20
+    assert used.sum(axis=0).max() == 1
+
+
+@pytest.mark.parametrize("method", ["PCA", "t-SNE", "UMAP"])
+def test_projections_keep_two_clusters_apart_and_follow_the_seed(method):
+    x = np.concatenate([cloud(40) + 9 * np.eye(16)[0], cloud(40, seed=1) - 9 * np.eye(16)[0]])
+    y = project(x, method, seed=1)
+    assert y.shape == (80, 2)
+    spread = max(y[:40].std(axis=0).max(), y[40:].std(axis=0).max())
+    assert np.linalg.norm(y[:40].mean(axis=0) - y[40:].mean(axis=0)) > 2 * spread
+    np.testing.assert_array_equal(y, project(x, method, seed=1))
+
+
+def test_bad_features_are_told():
+    with pytest.raises(ValueError, match=r"shape \(N, D\), got \(3,\)"):
+        report(np.ones(3), np.ones(3))
+    with pytest.raises(ValueError, match=r"one shape, got \(3, 2\) and \(4, 2\)"):
+        paired_cosine(np.ones((3, 2)), np.ones((4, 2)))
+    with pytest.raises(ValueError, match=r"norm of 0\.0 in row 1"):
+        alignment.unit(np.array([[1.0, 0.0], [0.0, 0.0]]))
+    with pytest.raises(ValueError, match="got 'MDS'"):
+        project(cloud(5), "MDS")
+
+
+@pytest.fixture
+def published(tmp_path, monkeypatch):
+    """Small arrays as the authors lay theirs out, as bytes by file name, and their hashes expected."""
+    files = {}
+    for k, file in enumerate(official.SHA256):
+        buffer = io.BytesIO()
+        np.save(buffer, cloud(12, 4, seed=k).astype(np.float32))
+        files[file] = buffer.getvalue()
+    monkeypatch.setattr(official, "SHA256", {file: hashlib.sha256(c).hexdigest() for file, c in files.items()})
+    monkeypatch.delenv("DELTAEDIT_DATA", raising=False)
+    return files
+
+
+def put(files: dict[str, bytes], folder) -> None:
+    for file, content in files.items():
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).write_bytes(content)
+
+
+@pytest.mark.parametrize("inside", [".", "deltaedit-official", "tSNE"])
+@pytest.mark.parametrize("name", ["celeba", "coco"])
+def test_official_features_from_a_folder(published, tmp_path, monkeypatch, inside, name):
+    put(published, tmp_path / inside)
+    monkeypatch.setenv("DELTAEDIT_DATA", str(tmp_path))
+    features = official.load_official(name, cache=tmp_path / "none")
+    folder = official.NAMES[name]
+    for array, part in ((features.image, "i"), (features.text, "t"), (features.delta_text, "deltat")):
+        np.testing.assert_array_equal(array, np.load(io.BytesIO(published[f"{folder}/cspace_{folder}_{part}.npy"])))
+    assert report(features.image, features.text).n == 12
+
+
+def test_official_features_are_downloaded_once_and_only_when_asked(published, tmp_path, monkeypatch):
+    asked = []
+
+    def urlopen(url, timeout):
+        asked.append(url)
+        return io.BytesIO(published[url.removeprefix(official.SOURCE + "/")])
+
+    monkeypatch.setattr(urllib.request, "urlopen", urlopen)
+    with pytest.raises(FileNotFoundError, match="set DELTAEDIT_DATA, or download"):
+        official.load_official("coco", cache=tmp_path)
+    assert not asked
+    first = official.load_official("coco", download=True, cache=tmp_path)
+    again = official.load_official("coco", download=True, cache=tmp_path)
+    assert len(asked) == 4
+    np.testing.assert_array_equal(first.delta_image, again.delta_image)
+
+
+def test_a_download_that_fails_or_was_changed_leaves_nothing(published, tmp_path, monkeypatch):
+    def offline(url, timeout):
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.setattr(urllib.request, "urlopen", offline)
+    with pytest.raises(FileNotFoundError, match=r"could not be downloaded .*no network"):
+        official.load_official("coco", download=True, cache=tmp_path)
+    monkeypatch.setattr(urllib.request, "urlopen", lambda url, timeout: io.BytesIO(b"another file"))
+    with pytest.raises(FileNotFoundError, match="not what its authors published"):
+        official.load_official("coco", download=True, cache=tmp_path)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_official_features_that_are_damaged_or_unknown_are_told(published, tmp_path, monkeypatch):
+    monkeypatch.setenv("DELTAEDIT_DATA", str(tmp_path))
+    put({file: content[:90] for file, content in published.items()}, tmp_path)
+    with pytest.raises(ValueError, match="damaged"):
+        official.load_official("celeba")
+    with pytest.raises(ValueError, match="celeba and coco, got 'ffhq'"):
+        official.load_official("ffhq")

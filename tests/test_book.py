@@ -1,0 +1,279 @@
+"""The book's pages agree with each other and with the library, and its machinery builds pages that need no network."""
+
+import hashlib
+import importlib.util
+import inspect
+import os
+import pkgutil
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+import deltaedit
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted((ROOT / "book").rglob("*.md"))
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+BIB = (ROOT / "book/references.bib").read_text(encoding="utf-8")
+# One drawing, so that a notebook of the test builds needs nothing but ipykernel.
+DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+A8AAQUBAScY42YAAAAASUVORK5CYII="
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+
+
+def load_build():
+    spec = importlib.util.spec_from_file_location("book_build", ROOT / "book/build.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+build = load_build()
+
+
+def prose(path: Path) -> str:
+    """The Markdown of a page or notebook."""
+    if path.suffix == ".md":
+        return path.read_text(encoding="utf-8")
+    cells = nbformat.read(path, as_version=4).cells
+    return "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+
+
+# The pages.
+
+
+def test_toc_names_all_pages_and_notebooks_once():
+    files = build.toc_files(yaml.safe_load((ROOT / "book/_toc.yml").read_text(encoding="utf-8")))
+    assert len(set(files)) == len(files)
+    assert {file for file in files if file.startswith("book/")} == {
+        page.relative_to(ROOT).with_suffix("").as_posix() for page in PAGES
+    }
+    assert [file for file in files if file.startswith("notebooks/")] == [f"notebooks/{n.stem}" for n in NOTEBOOKS]
+
+
+@each_page
+def test_figures_have_name_caption_alt_and_file(page: Path):
+    for file, body in re.findall(r"^`{3,}\{figure\} (\S+)\n(.*?)^`{3,}$", prose(page), re.MULTILINE | re.DOTALL):
+        options, _, caption = body.partition("\n\n")
+        assert ":alt: " in options, f"{file} has no alt text"
+        assert ":name: " in options, f"{file} has no name"
+        assert caption.strip(), f"{file} has no caption"
+        assert (page.parent / file).exists()
+
+
+@pytest.mark.parametrize("path", [*PAGES, *NOTEBOOKS], ids=lambda path: path.stem)
+def test_citations_and_terms_are_known(path: Path):
+    keys = set(re.findall(r"^@\w+\{(\S+),", BIB, re.MULTILINE))
+    glossary = prose(ROOT / "book/glossary.md").partition("```{glossary}")[2]
+    terms = {line.lower() for line in re.findall(r"^(?!:|`)(\S.*)$", glossary, re.MULTILINE)}
+    for cited in re.findall(r"\{cite(?::\w+)?\}`([^`]+)`", prose(path)):
+        assert set(re.split(r",\s*", cited)) <= keys
+    for term in re.findall(r"\{term\}`(?:[^`<]*<)?([^`>]+)>?`", prose(path)):
+        assert term.lower() in terms
+
+
+def test_every_work_is_cited():
+    text = "".join(prose(path) for path in [*PAGES, *NOTEBOOKS])
+    assert ":all:" in text or all(key in text for key in re.findall(r"^@\w+\{(\S+),", BIB, re.MULTILINE))
+
+
+def public_modules() -> list[str]:
+    names = (module.name for module in pkgutil.walk_packages(deltaedit.__path__, "deltaedit.") if not module.ispkg)
+    return [name for name in names if not any(part.startswith("_") for part in name.split("."))]
+
+
+def test_api_pages_list_every_public_module_once():
+    listed = {
+        name: re.findall(r"^\.\. automodule:: (\S+)$", prose(ROOT / f"book/api/{name}.md"), re.MULTILINE)
+        for name in ("method", "portraits")
+    }
+    assert sorted(listed["method"] + listed["portraits"]) == sorted(public_modules())
+    assert all(name.startswith("deltaedit.portraits.") for name in listed["portraits"])
+    assert not any(name.startswith("deltaedit.portraits.") for name in listed["method"])
+
+
+def test_docstrings_of_properties_read_well_on_the_api_pages():
+    for name in public_modules():
+        module = importlib.import_module(name)
+        for _, cls in inspect.getmembers(module, inspect.isclass):
+            for attribute, value in vars(cls).items():
+                if isinstance(value, property) and value.__doc__ and cls.__module__ == name:
+                    first = value.__doc__.splitlines()[0]
+                    # Napoleon takes what stands before a colon, in a property, for its type.
+                    assert ": " not in first, f"{name}.{cls.__name__}.{attribute}: no colon in «{first}»"
+
+
+def test_mathjax_is_whole():
+    script = (ROOT / "book/_static/mathjax/tex-svg-full.js").read_bytes()
+    assert hashlib.sha256(script).hexdigest() == "a4354ff94fd868aea0cc6eaaa79a57fda0588646fc46ee3700a349ee0a11cbe6"
+
+
+# The machinery, piece by piece.
+
+
+def notebook(*cells: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    return new_notebook(cells=list(cells), metadata={"kernelspec": kernelspec, "language_info": {"name": "python"}})
+
+
+def parameters_cell() -> nbformat.NotebookNode:
+    return new_code_cell('seed = 1\ndevice = "cpu"', metadata={"tags": ["parameters", "hide-input"]})
+
+
+def test_toc_files_are_in_reading_order():
+    toc = {
+        "root": "a",
+        "parts": [
+            {"caption": "x", "chapters": [{"file": "b", "sections": [{"file": "c"}]}]},
+            {"chapters": [{"file": "d"}]},
+        ],
+    }
+    assert build.toc_files(toc) == ["a", "b", "c", "d"]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("3", 3), ("1e-3", 1e-3), ("True", True), ("[1, 2]", [1, 2]), ("cuda", "cuda"), ("a b", "a b")]
+)
+def test_parameter_values(text: str, value: object):
+    assert build.parse_value(text) == value
+
+
+def test_each_notebook_gets_the_parameters_it_has(tmp_path: Path):
+    paths = [tmp_path / "01.ipynb", tmp_path / "02.ipynb"]
+    nbformat.write(notebook(parameters_cell()), paths[0])
+    nbformat.write(notebook(new_code_cell("n = 5", metadata={"tags": ["parameters"]})), paths[1])
+    assert build.parameters_of(paths, {"seed": 3, "n": 4}) == [{"seed": 3}, {"n": 4}]
+    with pytest.raises(ValueError, match=r"No notebook has the parameter sed; there are: device, n, seed\."):
+        build.parameters_of(paths, {"sed": 3})
+
+
+def test_outputs_that_a_page_cannot_show_are_faults():
+    picture = new_output("display_data", {"image/png": DOT})
+    widget = new_output("display_data", {build.WIDGET: {}, "text/plain": "slider"})
+    html = new_output("display_data", {"text/html": '<p><img src="data:,"></p>'})
+    alt = {"mystnb": {"image": {"alt": "A dot."}}}
+    assert build.output_faults(notebook(new_code_cell(outputs=[picture], metadata=alt))) == []
+    assert build.output_faults(notebook(new_code_cell(outputs=[widget], metadata={"tags": ["remove-output"]}))) == []
+    for output, words in ((picture, "without alternative text"), (widget, "live widget"), (html, "<img> without alt")):
+        (fault,) = build.output_faults(notebook(new_code_cell(outputs=[output])))
+        assert words in fault
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        '<script async src="https://cdn.example/x.js"></script>',
+        "<img alt='' src='//example.org/x.png'>",
+        '<link href="https://fonts.example/f.css" rel="stylesheet">',
+        "<style>@import url(https://fonts.example/f.css)</style>",
+    ],
+)
+def test_requests_to_elsewhere_are_found(tmp_path: Path, html: str):
+    (tmp_path / "page.html").write_text(html)
+    assert len(build.external_requests(tmp_path)) == 1
+
+
+def test_links_and_local_files_are_no_requests(tmp_path: Path):
+    (tmp_path / "page.html").write_text(
+        '<a href="https://example.org">a link</a><script src="../x.js"></script><img src="x.png" alt="https://example.org">'
+        '<link rel="canonical" href="https://example.org/page.html">'
+    )
+    assert build.external_requests(tmp_path) == []
+
+
+# The machinery, from end to end: this book's configuration and API pages around one small notebook.
+
+
+@pytest.fixture(scope="module")
+def small_book(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("small book")  # with a space, as in a home folder
+    shutil.copytree(ROOT / "book", root / "book", ignore=shutil.ignore_patterns("*.md", "__pycache__"))
+    shutil.copytree(ROOT / "book/api", root / "book/api", dirs_exist_ok=True)
+    shutil.copy(ROOT / "_config.yml", root)
+    toc = {"format": "jb-book", "root": "book/intro"}
+    toc["chapters"] = [{"file": f} for f in ("notebooks/01_small", "book/api/method", "book/api/portraits")]
+    (root / "book/_toc.yml").write_text(yaml.safe_dump(toc))
+    (root / "book/intro.md").write_text(
+        "# A small book\n\nOne {cite}`lyu2023deltaedit`. Seed {glue:text}`../notebooks/01_small.ipynb::seed:.1f`.\n\n"
+        "```{figure} _static/road.svg\n:name: fig-road\n:alt: The road.\nThe road.\n```\n\n```{bibliography}\n```\n"
+    )
+    (root / "notebooks").mkdir()
+    figure = {"figure": {"name": "fig-dot", "caption": "A dot."}, "image": {"alt": "One grey dot."}}
+    cells = [
+        new_markdown_cell("# A small notebook\n\n$$ x^2 $$ (eq-small)\n\nSee {eq}`eq-small` and {numref}`fig-dot`."),
+        parameters_cell(),
+        new_code_cell('from myst_nb import glue\n\nglue("seed", float(seed), display=False)'),
+        new_code_cell(
+            f'from base64 import b64decode\n\nfrom IPython.display import Image\n\nImage(b64decode("{DOT}"))',
+            metadata={"mystnb": figure},
+        ),
+    ]
+    nbformat.write(notebook(*cells), root / "notebooks/01_small.ipynb")
+    return root
+
+
+def run_build(root: Path, *arguments: str) -> subprocess.CompletedProcess:
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "book/build.py", *arguments]
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, env=environment)
+
+
+def test_small_book_builds_and_reads_offline(small_book: Path):
+    stored = (small_book / "notebooks/01_small.ipynb").read_bytes()
+    run = run_build(small_book)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert run.stdout.splitlines()[-1] == str(small_book / "_build/html/index.html")
+    assert (small_book / "notebooks/01_small.ipynb").read_bytes() == stored, "the source was written to"
+    html = small_book / "_build/html"
+    assert build.external_requests(html) == []
+    assert (html / "_static/mathjax/tex-svg-full.js").exists()
+    page = (html / "notebooks/01_small.html").read_text(encoding="utf-8")
+    assert re.search(r'<script[^>]+src="\.\./_static/mathjax/tex-svg-full\.js', page)
+    assert re.search(r'<img[^>]+alt="One grey dot\."', page)
+    assert re.search(r"Seed (<[^>]+>)+1\.0<", (html / "book/intro.html").read_text(encoding="utf-8"))
+
+    again = run_build(small_book, "--no-html")
+    assert "01_small.ipynb: unchanged" in again.stdout
+    other = run_build(small_book, "--no-html", "-p", "seed", "3")
+    assert "unchanged" not in other.stdout
+    executed = nbformat.read(small_book / "_build/src/notebooks/01_small.ipynb", as_version=4)
+    assert "seed = 3" in "".join(cell.source for cell in executed.cells)
+
+
+def test_unknown_parameter_stops_the_build(small_book: Path):
+    run = run_build(small_book, "-p", "sed", "3")
+    assert run.returncode == 1
+    assert "No notebook has the parameter sed; there are: device, seed." in run.stderr
+
+
+def test_failing_notebook_stops_the_build_and_is_named(small_book: Path):
+    path = small_book / "notebooks/01_small.ipynb"
+    whole = path.read_bytes()
+    broken = nbformat.read(path, as_version=4)
+    broken.cells.append(new_code_cell('raise RuntimeError("the fifth cell")'))
+    nbformat.write(broken, path)
+    try:
+        run = run_build(small_book)
+    finally:
+        path.write_bytes(whole)
+    assert run.returncode == 1
+    assert "01_small.ipynb failed" in run.stderr
+    assert "the fifth cell" in run.stderr
+
+
+def test_missing_notebook_is_named(small_book: Path):
+    path = small_book / "notebooks/01_small.ipynb"
+    away = path.rename(small_book / "away.ipynb")
+    try:
+        run = run_build(small_book)
+    finally:
+        away.rename(path)
+    assert run.returncode == 1
+    assert "book/_toc.yml names notebooks/01_small.ipynb, which does not exist." in run.stderr

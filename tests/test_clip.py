@@ -1,0 +1,192 @@
+"""ClipEncoder with a tiny random CLIP: no downloads."""
+
+import json
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from deltaedit._torchvision import open_clip
+from deltaedit.clip import TEMPLATES, ClipEncoder
+from deltaedit.files import read_tensors, write_tensors
+
+CONFIG = {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "head_width": 64},
+    "text_cfg": {"context_length": 12, "vocab_size": 49408, "width": 8, "heads": 2, "layers": 1},
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("config") / "tiny-clip.json"
+    path.write_text(json.dumps(CONFIG))
+    open_clip.add_model_config(path)
+
+
+@pytest.fixture
+def clip() -> ClipEncoder:
+    torch.manual_seed(0)
+    return ClipEncoder.from_open_clip("tiny-clip")
+
+
+def image(*shape: int) -> torch.Tensor:
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(1)) * 2 - 1
+
+
+def test_torchvision_imports_in_a_fresh_process():
+    code = "from deltaedit._torchvision import open_clip; import torchvision.transforms"
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, cwd=Path(__file__).parents[1])
+
+
+def test_features_are_unit_vectors_of_any_resolution(clip):
+    for shape in ((2, 3, 32, 32), (1, 3, 80, 80), (3, 3, 20, 28)):
+        feature = clip.encode_image(image(*shape))
+        assert feature.shape == (shape[0], clip.dim)
+        torch.testing.assert_close(feature.norm(dim=1), torch.ones(shape[0]))
+    torch.testing.assert_close(clip.encode_text(["face", "old face"]).norm(dim=1), torch.ones(2))
+
+
+def test_preprocess_is_open_clips_own(clip):
+    """On a picture of another size: what open_clip's transform does to the same picture as PIL would hold it."""
+    pixels = torch.randint(0, 256, (3, 50, 50), generator=torch.Generator().manual_seed(2)).float()
+    smooth = F.avg_pool2d(pixels[None], 7, 1, 3)
+    ours = clip.preprocess(smooth / 127.5 - 1)[0]
+    transform = open_clip.image_transform(32, is_train=False, mean=clip.mean, std=clip.std)
+    from torchvision.transforms.functional import to_pil_image
+
+    theirs = transform(to_pil_image(smooth[0].round().byte()))
+    torch.testing.assert_close(ours, theirs, atol=0.03, rtol=0)
+
+
+def test_the_centre_of_a_wide_picture_counts(clip):
+    wide = image(1, 3, 32, 48)
+    torch.testing.assert_close(clip.encode_image(wide), clip.encode_image(wide[..., 8:40]))
+
+
+def test_gradients_reach_the_image_and_no_weight(clip):
+    picture = image(1, 3, 40, 40).requires_grad_()
+    clip.encode_image(picture)[0, 0].backward()
+    assert picture.grad.abs().sum() > 0
+    assert not any(p.requires_grad for p in clip.parameters())
+    assert not clip.train().model.training
+
+
+def test_text_feature_is_the_mean_over_templates(clip):
+    each = [F.normalize(clip.model.encode_text(clip.tokenizer([t.format("old face")], 12)), dim=-1) for t in TEMPLATES]
+    mean = torch.cat(each).mean(0)
+    torch.testing.assert_close(clip.text_feature("old face"), mean / mean.norm())
+    delta = clip.text_feature("old face") - clip.text_feature("face")
+    torch.testing.assert_close(clip.text_delta("old face", "face", normalize=False), delta)
+    torch.testing.assert_close(clip.text_delta("old face", "face"), delta / delta.norm())
+
+
+@pytest.mark.parametrize("token_ids", [None, (320, 1710, 49406, 49407)])
+def test_saved_and_loaded_it_is_the_same(clip, tmp_path, token_ids):
+    clip = ClipEncoder(clip.model, clip.tokenizer, clip.name, templates=("{}", "a {}"), token_ids=token_ids)
+    clip.name = "a name that no registry knows where it is loaded"
+    clip.save(tmp_path / "clip.safetensors")
+    again = ClipEncoder.load(tmp_path / "clip.safetensors")
+    assert again.fingerprint() == clip.fingerprint()
+    assert again.templates == clip.templates
+    assert (again.mean, again.std, again.image_size) == (clip.mean, clip.std, clip.image_size)
+    torch.testing.assert_close(again.text_feature("face"), clip.text_feature("face"), atol=2e-3, rtol=0)
+    torch.testing.assert_close(again.encode_image(image(2, 3, 32, 32)), clip.encode_image(image(2, 3, 32, 32)),
+                               atol=2e-3, rtol=0)  # fmt: skip
+    if token_ids:
+        assert (tmp_path / "clip.safetensors").stat().st_size < 750_000  # all 49,408 tokens would be 790,000 more
+
+
+def test_other_weights_have_another_fingerprint(clip):
+    before = clip.fingerprint()
+    clip.model.text_projection.data[0, 0] += 1
+    assert clip.fingerprint() != before
+
+
+def test_the_resolution_is_a_parameter(tmp_path):
+    clip = ClipEncoder.from_open_clip("tiny-clip", force_image_size=64)
+    clip.save(tmp_path / "clip.safetensors")
+    assert ClipEncoder.load(tmp_path / "clip.safetensors").image_size == clip.image_size == 64
+
+
+def test_published_weights_are_saved_by_name(clip, tmp_path, monkeypatch):
+    published = ClipEncoder(clip.model, clip.tokenizer, clip.name, pretrained="tag")
+    published.save(tmp_path / "clip.safetensors")
+    monkeypatch.setattr(ClipEncoder, "from_open_clip", lambda *args, **options: published)
+    assert ClipEncoder.load(tmp_path / "clip.safetensors") is published
+    published.model.text_projection.data += 1
+    with pytest.raises(ValueError, match="other weights"):
+        ClipEncoder.load(tmp_path / "clip.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (torch.zeros(3, 32, 32), r"shape \(B, 3, H, W\), got \(3, 32, 32\)"),
+        (torch.zeros(1, 4, 32, 32), r"got \(1, 4, 32, 32\)"),
+        (torch.zeros(1, 3, 32, 32, dtype=torch.uint8), "floats in"),
+        (torch.full((1, 3, 32, 32), 255.0), "up to 255"),
+        (torch.full((1, 3, 32, 32), torch.nan), "up to nan"),
+    ],
+)
+def test_bad_pictures_stop_at_the_door(clip, bad, message):
+    with pytest.raises(ValueError, match=message):
+        clip.encode_image(bad)
+
+
+@pytest.mark.parametrize("prompt", ["", "  ", None, 3])
+def test_a_prompt_must_say_something(clip, prompt):
+    for call in (clip.text_feature, lambda p: clip.encode_text([p]), lambda p: clip.text_delta(p, "face")):
+        with pytest.raises(ValueError, match="says something"):
+            call(prompt)
+
+
+@pytest.mark.parametrize("target", ["face", "Face ", " face"])
+def test_target_and_neutral_must_differ(clip, target):
+    with pytest.raises(ValueError, match="no difference to follow"):
+        clip.text_delta(target, "face")
+
+
+def test_a_long_prompt_is_cut_with_a_warning(clip):
+    with pytest.warns(UserWarning, match="longer than the context of 12"):
+        long = clip.encode_text("one two three four five six seven eight nine ten eleven twelve")
+    fits = clip.encode_text("one two three four five six seven eight nine ten")  # 10, a start and an end: 12
+    torch.testing.assert_close(long, fits)
+
+
+def test_words_never_seen_are_named(clip):
+    known = clip.tokenizer.encode("a face with glasses, and a hat")
+    clip = ClipEncoder(clip.model, clip.tokenizer, clip.name, templates=("{}",), token_ids=[*known, 49406, 49407])
+    with pytest.warns(UserWarning, match="never saw «zebra», «stripes»"):
+        clip.text_feature("zebra face with stripes, zebra")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        clip.text_feature("Face with glasses, a hat")
+
+
+def test_unknown_names_are_told(clip):
+    with pytest.raises(ValueError, match="knows no model 'no-clip'"):
+        ClipEncoder.from_open_clip("no-clip")
+    with pytest.raises(ValueError, match="neither a file nor weights"):
+        ClipEncoder.from_open_clip("ViT-B-32", "no-tag")
+
+
+def test_bad_files_are_told(clip, tmp_path):
+    path = tmp_path / "clip.safetensors"
+    with pytest.raises(ValueError, match="no file"):
+        ClipEncoder.load(path)
+    write_tensors(path, {}, {"kind": "mapper"})
+    with pytest.raises(ValueError, match="holds no CLIP but 'mapper'"):
+        ClipEncoder.load(path)
+    clip.save(path)
+    tensors, about = read_tensors(path)
+    write_tensors(path, tensors | {"visual.conv1.weight": torch.zeros(1)}, about)
+    with pytest.raises(ValueError, match="does not fit"):
+        ClipEncoder.load(path)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ValueError, match="damaged"):
+        ClipEncoder.load(path)

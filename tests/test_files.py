@@ -1,0 +1,51 @@
+import json
+
+import pytest
+import torch
+from fakes import tiny_generator
+from safetensors.torch import save_file
+
+from deltaedit.files import fingerprint, read_tensors, write_json, write_tensors, write_whole
+from deltaedit.mapper import DeltaMapper
+from deltaedit.stylegan2 import Generator
+
+
+def test_a_failure_leaves_the_old_file(tmp_path):
+    path = tmp_path / "folder" / "numbers.json"
+    write_json(path, [1, 2])
+
+    def fails(part):
+        part.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        write_whole(path, fails)
+    assert json.loads(path.read_text()) == [1, 2]
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_tensors_and_metadata_come_back(tmp_path):
+    tensors = {"a": torch.arange(6.0).view(2, 3).T, "b": torch.ones(2).half()}
+    write_tensors(tmp_path / "t.safetensors", tensors, {"seed": 3, "names": ["x"]})
+    back, metadata = read_tensors(tmp_path / "t.safetensors")
+    assert all(torch.equal(back[name], tensor) for name, tensor in tensors.items())
+    assert metadata == {"seed": 3, "names": ["x"]}
+
+
+def test_files_of_another_kind_are_named(tmp_path):
+    save_file({"a": torch.ones(2)}, tmp_path / "foreign.safetensors")
+    with pytest.raises(ValueError, match="not written by deltaedit"):
+        read_tensors(tmp_path / "foreign.safetensors")
+    tiny_generator().save(tmp_path / "generator.safetensors")
+    with pytest.raises(ValueError, match="another kind of model"):
+        DeltaMapper.load(tmp_path / "generator.safetensors")
+    (tmp_path / "text.safetensors").write_text("no tensors")
+    with pytest.raises(ValueError, match="damaged"):
+        Generator.load(tmp_path / "text.safetensors")
+
+
+def test_fingerprint_sees_every_weight():
+    a, b = tiny_generator(), tiny_generator()
+    assert a.fingerprint() == b.fingerprint()
+    b.convs[2].bias[0] += 1e-3
+    assert a.fingerprint() != b.fingerprint() == fingerprint(b.state_dict())

@@ -1,0 +1,71 @@
+"""The shared training loop: what a kill or a bad number must not cost."""
+
+import pytest
+import torch
+
+from deltaedit.loop import fit, learning_rate, step_rng
+
+
+def run(folder, steps=40, *, stop_after=None, bad_at=None, describes="a line"):
+    torch.manual_seed(0)
+    model = torch.nn.Linear(3, 1)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
+
+    def step_fn(step, rng):
+        x = torch.randn(16, 3, generator=rng)
+        loss = (model(x) - x.sum(1, keepdim=True)).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return {"loss": loss * (float("nan") if step == bad_at else 1)}
+
+    log = fit(step_fn, steps, carries={"model": model, "optimizer": optimizer}, folder=folder, seed=3,
+              describes=describes, save_every=10, log_every=5, stop_after=stop_after)  # fmt: skip
+    return model.weight.detach().clone(), log
+
+
+def test_a_run_that_was_stopped_ends_where_the_whole_one_does(tmp_path):
+    whole, log = run(tmp_path / "whole")
+    run(tmp_path / "parts", stop_after=13)
+    run(tmp_path / "parts", stop_after=9)
+    parts, log_of_parts = run(tmp_path / "parts")
+    assert torch.equal(whole, parts)
+    assert log[-1]["loss"] == pytest.approx(log_of_parts[-1]["loss"])
+    assert [row["step"] for row in log][-1] == 40
+
+
+def test_a_finished_run_is_not_run_again(tmp_path):
+    weight, log = run(tmp_path)
+    again, log_again = run(tmp_path)
+    assert torch.equal(weight, again)
+    assert log == log_again
+
+
+def test_not_a_number_stops_the_run_and_keeps_the_last_checkpoint(tmp_path):
+    with pytest.raises(FloatingPointError, match="by step 25.*checkpoint before it"):
+        run(tmp_path, bad_at=22)
+    saved = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert saved["step"] == 20
+    assert torch.isfinite(saved["state"]["model"]["weight"]).all()
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path):
+    run(tmp_path, stop_after=10)
+    with pytest.raises(ValueError, match=r"another run \(\"a line\"\)"):
+        run(tmp_path, describes="a parabola")
+
+
+def test_randomness_depends_on_seed_and_step_alone():
+    def draw(seed, step):
+        return torch.rand(1, generator=step_rng(seed, step)).item()
+
+    assert draw(1, 5) == draw(1, 5)
+    assert len({draw(0, 0), draw(0, 1), draw(1, 0), draw(1, 1)}) == 4
+
+
+def test_learning_rate_rises_stays_and_falls():
+    rates = [learning_rate(step, 1000, 1.0) for step in range(1000)]
+    assert rates[0] == pytest.approx(0.01)
+    assert rates[100] == rates[600] == 1.0
+    assert all(a >= b for a, b in zip(rates[700:], rates[701:], strict=False))
+    assert rates[-1] < 0.001

@@ -1,0 +1,137 @@
+"""Every notebook is stored clean, takes parameters, and can be read by those who do not see its pictures."""
+
+import ast
+import re
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+MAX_LINES = 25
+GLUE = re.compile(r"\{glue[:\w]*\}`([^`]+)`|^\s*(?:`{3,}|:{3,})\{glue[:\w]*\}\s+(\S+)", re.MULTILINE)
+
+each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def read(path: Path) -> nbformat.NotebookNode:
+    return nbformat.read(path, as_version=nbformat.NO_CONVERT)
+
+
+def code_cells(path: Path) -> list[nbformat.NotebookNode]:
+    return [cell for cell in read(path).cells if cell.cell_type == "code"]
+
+
+def markdown(path: Path) -> str:
+    return "\n\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
+
+
+def parse(cell: nbformat.NotebookNode) -> ast.Module:
+    """The cell's code, without IPython's `%` and `!` lines."""
+    return ast.parse(re.sub(r"^\s*[%!].*$", "", cell.source, flags=re.MULTILINE))
+
+
+def tags(cell: nbformat.NotebookNode) -> set[str]:
+    return set(cell.metadata.get("tags", []))
+
+
+def glued(path: Path) -> list[str]:
+    """Patterns of the keys that a notebook glues; a part of an f-string that is computed matches anything."""
+    patterns = []
+    for node in (node for cell in code_cells(path) for node in ast.walk(parse(cell))):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) == "glue":
+            key = node.args[0]
+            parts = key.values if isinstance(key, ast.JoinedStr) else [key]
+            patterns.append("".join(re.escape(p.value) if isinstance(p, ast.Constant) else ".+" for p in parts))
+    return patterns
+
+
+def quoted(text: str, here: Path) -> list[tuple[Path, str]]:
+    """(notebook, key) of every glued value that a text quotes; `here` is the file that the text is in."""
+    found = []
+    for match in GLUE.finditer(text):
+        *document, key = (match[1] or match[2]).split("::")
+        found.append(((here.parent / document[0]).resolve() if document else here, key.split(":")[0]))
+    return found
+
+
+@each_notebook
+def test_is_stored_stripped(path: Path):
+    for cell in code_cells(path):
+        assert not cell.outputs, f"{path.name} has outputs: strip it (`make hooks` does so at each commit)"
+        assert cell.execution_count is None
+
+
+@each_notebook
+def test_format_is_current_and_valid(path: Path):
+    notebook = read(path)
+    nbformat.validate(notebook)
+    assert (notebook.nbformat, notebook.nbformat_minor) >= (4, 5)
+    ids = [cell.id for cell in notebook.cells]
+    assert len(set(ids)) == len(ids)
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert notebook.metadata.kernelspec.language == "python"
+
+
+@each_notebook
+def test_parameters_are_literals_known_to_papermill(path: Path):
+    (cell,) = (cell for cell in code_cells(path) if "parameters" in tags(cell))
+    assert cell.id == code_cells(path)[0].id, "the parameters come first"
+    names = set()
+    for statement in ast.parse(cell.source).body:
+        assert isinstance(statement, ast.Assign | ast.AnnAssign), ast.unparse(statement)
+        target = statement.target if isinstance(statement, ast.AnnAssign) else statement.targets[0]
+        ast.literal_eval(statement.value)
+        names.add(target.id)
+    assert {"domain", "seed", "device"} <= names
+    assert set(papermill.inspect_notebook(path)) == names
+
+
+@each_notebook
+def test_cells_are_short(path: Path):
+    for cell in code_cells(path):
+        lines = len(cell.source.splitlines())
+        assert lines <= MAX_LINES, f"{path.name}: {lines} lines from «{cell.source.splitlines()[0]}»"
+
+
+@each_notebook
+def test_opens_with_its_only_title(path: Path):
+    first = read(path).cells[0]
+    assert first.cell_type == "markdown"
+    assert first.source.startswith("# ")
+    prose = re.sub(r"^(`{3,}).*?^\1", "", markdown(path), flags=re.MULTILINE | re.DOTALL)
+    assert len(re.findall(r"^# ", prose, re.MULTILINE)) == 1
+
+
+@each_notebook
+def test_figures_have_name_caption_and_alt(path: Path):
+    for cell in code_cells(path):
+        metadata = cell.metadata.get("mystnb", {})
+        if figure := metadata.get("figure"):
+            assert figure.get("name"), f"{path.name}: a figure without a name: {cell.source}"
+            assert figure.get("caption"), f"{path.name}: {figure['name']} has no caption"
+            assert metadata.get("image", {}).get("alt"), f"{path.name}: {figure['name']} has no alt text"
+    for directive in re.findall(r"\{(?:glue:)?(?:figure|image)\}.*?(?=^`{3,}|^:{3,}|\Z)", markdown(path), re.M | re.S):
+        assert ":alt:" in directive, f"{path.name}: no alt text in {directive.splitlines()[0]}"
+
+
+@each_notebook
+def test_quoted_values_are_glued(path: Path):
+    for notebook, key in quoted(markdown(path), path):
+        assert notebook.exists(), f"{path.name} quotes {key} of {notebook.name}, which does not exist"
+        assert any(re.fullmatch(pattern, key) for pattern in glued(notebook)), f"{notebook.name} glues no {key}"
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "book").rglob("*.md")), ids=lambda page: page.stem)
+def test_pages_quote_glued_values(page: Path):
+    for notebook, key in quoted(page.read_text(encoding="utf-8"), page):
+        assert notebook.suffix == ".ipynb", f"{page.name} quotes {key} without naming a notebook"
+        assert any(re.fullmatch(pattern, key) for pattern in glued(notebook)), f"{notebook.name} glues no {key}"
+
+
+def test_glue_is_read_in_all_its_spellings():
+    text = "{glue}`a` {glue:text}`b:.2f` {glue:text}`../notebooks/x.ipynb::c:.1e`\n\n```{glue:figure} d\n:alt: e\n```"
+    here = ROOT / "book/page.md"
+    assert quoted(text, here) == [(here, "a"), (here, "b"), (ROOT / "notebooks/x.ipynb", "c"), (here, "d")]

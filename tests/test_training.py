@@ -1,0 +1,115 @@
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from fakes import TINY, FakeClip, tiny_generator
+
+from deltaedit import training
+from deltaedit.features import FeatureStore, extract_features
+from deltaedit.mapper import DeltaMapper
+from deltaedit.training import MapperTraining, plateau, train_mapper, unit_delta
+
+SHORT = MapperTraining(steps=60, batch_size=32, lr=0.05, evaluate_every=20, held_out=50)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> FeatureStore:
+    """Made and trained on with a CLIP whose text tower fails the test that uses it."""
+    return extract_features(tiny_generator(), FakeClip(text=False), 400, tmp_path_factory.mktemp("features"))
+
+
+def weights(mapper: DeltaMapper) -> torch.Tensor:
+    return torch.cat([p.flatten() for p in mapper.state_dict().values()])
+
+
+def test_training_needs_features_only_and_learns(store, tmp_path):
+    mapper = train_mapper(store, replace(SHORT, steps=200, standardize=True), tmp_path)
+    assert mapper.layout == TINY.layout
+    validated = [row for row in mapper.history if "validation_loss" in row]
+    assert validated[-1]["validation_loss"] < 0.97 * validated[0]["validation_loss"]
+    assert validated[-1]["validation_cosine"] > 0.15
+    s = store.s.float()
+    torch.testing.assert_close(mapper.s_mean, s[:350].mean(0))  # of the rows that are not held out
+    again = DeltaMapper.load(tmp_path / "mapper.safetensors")
+    assert torch.equal(weights(again), weights(mapper))
+
+
+def test_trainer_has_no_way_to_text(store):
+    clip = FakeClip(text=False)
+    with pytest.raises(pytest.fail.Exception, match="text tower"):
+        clip.encode_text("face")
+    assert {t.dtype for t in (store.s, store.image_feature)} == {torch.float16}  # all that the trainer reads
+    assert "clip" not in vars(training)
+
+
+def test_a_killed_run_goes_on_to_the_same_weights(store, tmp_path, monkeypatch):
+    whole = train_mapper(store, SHORT, tmp_path / "whole")
+    steps = 0
+
+    def dies(a, b):
+        nonlocal steps
+        steps += 1
+        if steps == 47:
+            raise KeyboardInterrupt
+        return unit_delta(a, b)
+
+    monkeypatch.setattr(training, "unit_delta", dies)
+    with pytest.raises(KeyboardInterrupt):
+        train_mapper(store, SHORT, tmp_path / "killed")
+    monkeypatch.undo()
+    assert torch.equal(weights(train_mapper(store, SHORT, tmp_path / "killed")), weights(whole))
+
+
+def test_same_seed_same_weights(store, tmp_path):
+    first, second, third = (
+        weights(train_mapper(store, replace(SHORT, seed=seed), tmp_path / str(k))) for k, seed in enumerate((5, 5, 6))
+    )
+    assert torch.equal(first, second)
+    assert not torch.equal(first, third)
+
+
+def test_default_folder_is_in_the_store_and_named_after_the_run(store):
+    train_mapper(store, replace(SHORT, steps=20))
+    train_mapper(store, replace(SHORT, steps=20, loss="mse"))
+    assert len(list(store.folder.glob("mapper-*/mapper.safetensors"))) == 2
+
+
+@pytest.mark.parametrize("loss", ["both", "mse", "cosine"])
+def test_loss_is_that_of_the_paper_or_its_ablation(store, tmp_path, loss):
+    row = train_mapper(store, replace(SHORT, steps=1, loss=loss), tmp_path).history[-1]
+    wanted = {"both": row["mse"] + 1 - row["cosine"], "mse": row["mse"], "cosine": 1 - row["cosine"]}
+    assert math.isclose(row["loss"], wanted[loss], rel_tol=1e-5)
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_step(store, tmp_path):
+    with pytest.raises(FloatingPointError, match=r"DeltaMapper gave .*nan.* by step 50.*checkpoint.*learning rate"):
+        train_mapper(store, replace(SHORT, lr=1e30), tmp_path)
+
+
+def test_delta_image_is_a_unit_vector_or_zero():
+    a, b = torch.randn(2, 5, 8, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(unit_delta(a, b), F.normalize(b - a))
+    assert not unit_delta(a, a).any()
+
+
+def test_plateau_is_announced():
+    def row(step, loss):
+        return {"step": step, "seconds": 1.0, "validation_loss": loss, "validation_cosine": 0.5}
+
+    flat = [row(100, 2.0), row(200, 1.003), row(300, 1.0)]
+    assert plateau(flat).endswith("cosine 0.500; a plateau since step 200.")
+    assert "no plateau yet" in plateau([row(100, 2.0), row(200, 1.5)])
+
+
+def test_bad_input_is_named(store, tmp_path):
+    with pytest.raises(ValueError, match="lr must be positive"):
+        MapperTraining(lr=float("nan"))
+    with pytest.raises(ValueError, match="Got 'l1'"):
+        MapperTraining(loss="l1")
+    with pytest.raises(ValueError, match="at least 10 pictures"):
+        train_mapper(FeatureStore.open(store.folder, n=5), SHORT, tmp_path)
+    train_mapper(store, replace(SHORT, steps=2), tmp_path)
+    with pytest.raises(ValueError, match="another run"):
+        train_mapper(store, replace(SHORT, steps=2, lr=1.0), tmp_path)
