@@ -1,5 +1,7 @@
 """The shared training loop: what a kill or a bad number must not cost."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -67,5 +69,5 @@ def test_learning_rate_rises_stays_and_falls():
     rates = [learning_rate(step, 1000, 1.0) for step in range(1000)]
     assert rates[0] == pytest.approx(0.01)
     assert rates[100] == rates[600] == 1.0
-    assert all(a >= b for a, b in zip(rates[700:], rates[701:], strict=False))
+    assert all(a >= b for a, b in pairwise(rates[700:]))
     assert rates[-1] < 0.001

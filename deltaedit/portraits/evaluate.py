@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from deltaedit.clip import ClipEncoder
+from deltaedit.editor import Editor
 from deltaedit.portraits.attributes import (
     ATTRIBUTES,
     BINARY,
@@ -61,14 +62,6 @@ GOALS: tuple[Goal, ...] = tuple(Goal(name, value) for name, value in (
 """The single-attribute edits that are measured: those that people try first."""
 
 
-class Edits(Protocol):
-    """What is measured: an editor, in the shape of :class:`deltaedit.Editor`."""
-
-    def sample(self, seed: int, n: int = 1, truncation: float = 1.0): ...
-
-    def edit(self, latent, target: str, strength: float = 1.0, threshold: float | None = None): ...
-
-
 def held_out(n: int, resolution: int = 64, seed: int = HELD_OUT) -> tuple[Tensor, Tensor]:
     """Renders that no trainer saw, with their factors: images (n, 3, H, W) and (n, len(ATTRIBUTES))."""
     factors = sample_factors(n, torch.Generator().manual_seed(seed))
@@ -100,11 +93,9 @@ def zero_shot(clip: ClipEncoder, image: Tensor, factors: Tensor) -> dict[str, fl
 
 
 @torch.no_grad()
-def retrieval(clip: ClipEncoder, image: Tensor, factors: Tensor, seed: int = 0, facts: int = 7) -> float:
+def retrieval(clip: ClipEncoder, image: Tensor, factors: Tensor, seed: int = 0) -> float:
     """Share of captions whose own picture is the nearest among all pictures (R@1)."""
-    import random
-
-    text = clip.encode_text(captions(factors, random.Random(seed), facts)).cpu()
+    text = clip.encode_text(captions(factors, random.Random(seed))).cpu()
     return float(((text @ image_features(clip, image).T).argmax(dim=1) == torch.arange(len(image))).float().mean())
 
 
@@ -127,7 +118,7 @@ class EditScore:
 
 
 @torch.no_grad()
-def score_edits(editor: Edits, judge: Judge, goals: tuple[Goal, ...] = GOALS, n: int = 200, strength: float = 1.0,
+def score_edits(editor: Editor, judge: Judge, goals: tuple[Goal, ...] = GOALS, n: int = 200, strength: float = 1.0,
                 threshold: float | None = None, seed: int = HELD_OUT) -> list[EditScore]:  # fmt: skip
     """Edit ``n`` held-out portraits towards each goal, one prompt at a time, and let the judge look.
 

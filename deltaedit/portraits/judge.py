@@ -52,9 +52,10 @@ class Judge(nn.Module):
         return F.relu(self.embed(self.body(image).flatten(1)))
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        """Raw outputs by attribute: logit (B,) for a Binary, logits (B, options) for a Choice, value (B,) for a Scale."""
+        """Raw outputs by attribute: a logit (B,), logits (B, options) for a Choice, or a value (B,) for a Scale."""
         parts = self.head(self.embedding(image)).split(self.sizes, dim=1)
-        return {a.name: part if isinstance(a, Choice) else part[:, 0] for a, part in zip(ATTRIBUTES, parts, strict=True)}
+        pairs = zip(ATTRIBUTES, parts, strict=True)
+        return {a.name: part if isinstance(a, Choice) else part[:, 0] for a, part in pairs}
 
     @torch.no_grad()
     def read(self, image: Tensor, batch_size: int = 256) -> Tensor:

@@ -80,4 +80,4 @@ def open_pool(folder: str | Path, n: int, resolution: int = 64, z_dim: int = 64,
             file.flush()
             os.fsync(file.fileno())
     pictures = torch.from_numpy(np.memmap(path, np.uint8, "c", shape=(n, 3, resolution, resolution)))
-    return Pool(z.to(device), factors.to(device), pictures if torch.device(device).type == "cpu" else pictures.to(device))
+    return Pool(z.to(device), factors.to(device), pictures.to(device))

@@ -1,4 +1,4 @@
-"""Trains the miniature's CLIP with open_clip's own model, tokenizer and loss, on portraits and grammar-made captions."""
+"""Trains the miniature's CLIP: open_clip's own model, tokenizer and loss, on portraits and grammar-made captions."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from deltaedit import _torchvision  # noqa: F401  before open_clip
 from deltaedit.loop import fit, learning_rate
+from deltaedit.portraits.attributes import column
 from deltaedit.portraits.captions import captions
 from deltaedit.portraits.pool import Pool
 
@@ -21,16 +22,42 @@ CONFIG = Path(__file__).parent / "clip_config" / "portraits-clip.json"
 
 @dataclass(frozen=True)
 class ClipTraining:
-    """How the miniature's CLIP is trained; one recipe for CPU and CUDA."""
+    """How the miniature's CLIP is trained; one recipe for CPU and CUDA.
+
+    After ``easy_steps`` a batch is made of groups that share hat, hair colour, clothes and backdrop, so that lips, brows
+    and beards are what is left to tell its pictures apart; and captions name more.
+    """
 
     model: str = "portraits-clip"
-    steps: int = 3200
+    steps: int = 4500
+    easy_steps: int = 1500
     batch_size: int = 256
+    group_size: int = 32
+    facts: tuple[int, int] = (1, 7)  # how many a caption names, at first
+    facts_later: tuple[int, int] = (3, 8)
     lr: float = 1e-3
     weight_decay: float = 0.05
-    facts: int = 7  # the most that a caption names
     ema: float = 0.995
     seed: int = 0
+
+
+COARSE = ("hat", "hair_color", "clothes", "background")  # what a model sees first
+
+
+def groups_of(factors: Tensor) -> list[Tensor]:
+    """Indices of portraits that are the same in ``COARSE``, group by group."""
+    keys = torch.stack([column(factors, name) for name in COARSE], dim=1).round().long()
+    _, group = keys.unique(dim=0, return_inverse=True)
+    order = group.argsort(stable=True)
+    return list(order.split(group.bincount().tolist()))
+
+
+def alike(groups: list[Tensor], n: int, size: int, rng: torch.Generator) -> Tensor:
+    """``n`` indices, in runs of ``size`` from one random group each."""
+    device = groups[0].device
+    chosen = torch.randint(len(groups), (-(-n // size),), generator=rng, device=device).tolist()
+    picks = [groups[k][torch.randint(len(groups[k]), (size,), generator=rng, device=device)] for k in chosen]
+    return torch.cat(picks)[:n]
 
 
 def train_clip(pool: Pool, folder: str | Path, config: ClipTraining = ClipTraining(),
@@ -56,13 +83,17 @@ def train_clip(pool: Pool, folder: str | Path, config: ClipTraining = ClipTraini
     optimizer = torch.optim.AdamW([{"params": decayed, "weight_decay": config.weight_decay},
                                    {"params": kept, "weight_decay": 0.0}],
                                   lr=config.lr, betas=(0.9, 0.98), fused=True)  # fmt: skip
-    mean, std = (torch.tensor(v, device=device)[:, None, None] for v in (model.visual.image_mean, model.visual.image_std))
+    statistics = (model.visual.image_mean, model.visual.image_std)
+    mean, std = (torch.tensor(values, device=device)[:, None, None] for values in statistics)
 
     def step_fn(step: int, rng: torch.Generator) -> dict[str, Tensor]:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, config.steps, config.lr)
-        index = torch.randint(len(pool), (config.batch_size,), generator=rng, device=device)
-        words = captions(pool.factors[index], random.Random(f"{config.seed}/{step}"), config.facts)
+        if step < config.easy_steps:
+            facts, index = config.facts, torch.randint(len(pool), (config.batch_size,), generator=rng, device=device)
+        else:
+            facts, index = config.facts_later, alike(groups, config.batch_size, config.group_size, rng)
+        words = captions(pool.factors[index], random.Random(f"{config.seed}/{step}"), *facts)
         image = ((pool.images(index) + 1) / 2 - mean) / std
         with torch.autocast(device.type, torch.bfloat16):
             image_feature = model.encode_image(image.to(memory_format=torch.channels_last), normalize=True)
@@ -80,6 +111,7 @@ def train_clip(pool: Pool, folder: str | Path, config: ClipTraining = ClipTraini
             hit = (image_feature @ text_feature.T).argmax(1) == torch.arange(len(index), device=device)
         return {"loss": loss, "retrieval": hit.float().mean(), "scale": model.logit_scale.exp()}
 
+    groups = groups_of(pool.factors)
     log = fit(step_fn, config.steps, name="CLIP", folder=folder, seed=config.seed, device=device,
               describes=asdict(config), carries={"model": model, "average": average, "optimizer": optimizer},
               save_every=250, stop_after=stop_after)  # fmt: skip

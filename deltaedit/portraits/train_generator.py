@@ -47,7 +47,8 @@ class GeneratorTraining:
     """How the generator is trained; one recipe for CPU and CUDA."""
 
     model: GeneratorConfig = MINIATURE
-    stages: tuple[Stage, ...] = (Stage(16, 3000, 64, 1e-2), Stage(32, 2000, 32, 7e-3), Stage(64, 8000, 32, 5e-3))
+    stages: tuple[Stage, ...] = (Stage(16, 3000, 64, 1e-2), Stage(16, 6000, 64, 1e-2), Stage(32, 4000, 32, 7e-3),
+                                 Stage(64, 7000, 32, 5e-3))  # fmt: skip
     r1: float = 0.3
     r1_every: int = 16
     style_mixing: float = 0.9
@@ -83,7 +84,8 @@ def train_generator(pool: Pool, folder: str | Path, config: GeneratorTraining = 
     """
     device, log, weights = pool.z.device, [], {}
     for k, stage in enumerate(config.stages):
-        average, rows = _train_stage(pool, Path(folder) / f"{k}-{stage.resolution}px", config, stage, weights, stop_after)
+        place = Path(folder) / f"{k}-{stage.resolution}px"
+        average, rows = _train_stage(pool, place, config, stage, weights, stop_after)
         weights = average.state_dict()
         log += [{"stage": k, "resolution": stage.resolution, **row} for row in rows]
     average.estimate_w_avg(10_000, torch.Generator(device).manual_seed(config.seed))
@@ -102,7 +104,8 @@ def _train_stage(pool: Pool, folder: Path, config: GeneratorTraining, stage: Sta
     carries = {"generator": generator, "average": average, "optimizer": optimizer}
     if stage.adversarial:
         discriminator = Discriminator(model).to(device, memory_format=torch.channels_last)
-        d_optimizer = torch.optim.Adam(discriminator.parameters(), lr=config.discriminator_lr, betas=(0.0, 0.99), fused=True)
+        d_weights = list(discriminator.parameters())
+        d_optimizer = torch.optim.Adam(d_weights, lr=config.discriminator_lr, betas=(0.0, 0.99), fused=True)
         carries |= {"discriminator": discriminator, "d_optimizer": d_optimizer}
 
     def step_fn(step: int, rng: torch.Generator) -> dict[str, Tensor]:
