@@ -32,9 +32,16 @@ def write_json(path: str | Path, data: Any) -> None:
     write_whole(path, lambda p: p.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8"))
 
 
-def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
-    """Write tensors and JSON-serialisable ``metadata`` to one safetensors file, whole or not at all."""
+def write_tensors(
+    path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any], half: bool = False
+) -> None:
+    """Write tensors and JSON-serialisable ``metadata`` to one safetensors file, whole or not at all.
+
+    With ``half``, floating-point tensors are stored in half precision, at half the size.
+    """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    if half:
+        tensors = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
     write_whole(path, lambda p: save_file(tensors, p, {"deltaedit": json.dumps(metadata)}))
 
 

@@ -1,4 +1,4 @@
-"""What the book draws with: one plot style, grids of pictures, maps of embeddings, and the reader's slider."""
+"""What the book draws with: one plot style, grids of pictures, maps of embeddings, tables and sliders."""
 
 from __future__ import annotations
 
@@ -97,6 +97,31 @@ def embedding(points: np.ndarray, labels: Sequence[str], title: str = "", axis: 
                      marker=MARKERS[k % len(MARKERS)], label=label)  # fmt: skip
     axis.set(xticks=[], yticks=[], title=title)
     return axis
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text and numbers, shown as a table in JupyterLab and on the page; numbers as ``digits`` has it.
+
+    Attributes:
+        columns: their headings; the first column names the rows, and its heading may be empty.
+        rows: cells, row by row.
+        digits: format of floating-point numbers.
+    """
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str | int | float]]
+    digits: str = ".2f"
+
+    def _repr_html_(self) -> str:
+        def line(tag: str, cells: Sequence[str | int | float]) -> str:
+            texts = [format(c, self.digits).replace("-", "−") if isinstance(c, float) else str(c) for c in cells]
+            first, *rest = map(html.escape, texts)
+            scope = "row" if tag == "td" else "col"
+            return f'<tr><th scope="{scope}">{first}</th>' + "".join(f"<{tag}>{t}</{tag}>" for t in rest) + "</tr>"
+
+        head, body = line("th", self.columns), "\n".join(line("td", row) for row in self.rows)
+        return f'<table class="table"><thead>{head}</thead>\n<tbody>{body}</tbody></table>'
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ matplotlib.use("agg")
 
 import matplotlib.pyplot as plt
 
-from deltaedit.show import COLORS, Sweep, embedding, grid, pixels, style
+from deltaedit.show import COLORS, Sweep, Table, embedding, grid, pixels, style
 
 
 @pytest.fixture(autouse=True)
@@ -94,6 +94,16 @@ def test_sweep_is_plain_html_that_can_be_read_without_eyes_or_network():
     strip = Image.open(io.BytesIO(base64.b64decode(strip)))
     assert strip.size == (32, 6)
     assert [strip.getpixel((8 * k + 4, 3))[0] for k in range(4)] == [0, 85, 170, 255]
+
+
+def test_table_escapes_aligns_and_rounds():
+    text = Table(["", "a<b", "n"], [["x", -0.126, 3], ["y", "–", 1200]])._repr_html_()
+    parser = Tags()
+    parser.feed(text)
+    assert not parser.open
+    assert [attrs.get("scope") for tag, attrs in parser.tags if tag == "th"] == ["col", None, None, "row", "row"]
+    assert re.findall(r"<td>(.*?)</td>", text) == ["−0.13", "3", "–", "1200"]
+    assert "a&lt;b" in text
 
 
 def test_sweeps_that_cannot_be_are_told():

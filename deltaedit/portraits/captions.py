@@ -90,19 +90,21 @@ def _joined(things: list[str]) -> str:
     return " ".join(([f"with {_listed(having)}"] if having else []) + other)
 
 
-def captions(factors: Tensor, rng: random.Random, at_least: int = 1, at_most: int = 7) -> list[str]:
+def captions(factors: Tensor, rng: random.Random, at_least: int = 1, at_most: int = 7,
+             negation: float = 0.22) -> list[str]:  # fmt: skip
     """A true caption for every portrait, naming a few of the things that can be seen in it.
 
     Args:
         factors: (B, len(ATTRIBUTES)).
         rng: source of all choices.
         at_least, at_most: how many facts a caption names; one in fifty names none.
+        negation: share of facts that say what is not there.
     """
     out = []
     for row, seen in zip(factors.cpu(), visible(factors).cpu(), strict=True):
         there, absent = facts(row, seen, rng)
         count = 0 if rng.random() < 0.02 else rng.randint(at_least, at_most)
-        negative = min(len(absent), sum(rng.random() < 0.22 for _ in range(count)))
+        negative = min(len(absent), sum(rng.random() < negation for _ in range(count)))
         chosen = rng.sample(there, min(len(there), count - negative)) + rng.sample(absent, negative)
         out.append(sentence(chosen, rng))
     return out

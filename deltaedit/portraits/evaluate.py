@@ -62,10 +62,15 @@ GOALS: tuple[Goal, ...] = tuple(Goal(name, value) for name, value in (
 """The single-attribute edits that are measured: those that people try first."""
 
 
+def paint(factors: Tensor, resolution: int) -> Tensor:
+    """Renders of many portraits, block by block, (n, 3, resolution, resolution) in [-1, 1]."""
+    return torch.cat([render(block, resolution) for block in factors.split(BLOCK)])
+
+
 def held_out(n: int, resolution: int = 64, seed: int = HELD_OUT) -> tuple[Tensor, Tensor]:
     """Renders that no trainer saw, with their factors: images (n, 3, H, W) and (n, len(ATTRIBUTES))."""
     factors = sample_factors(n, torch.Generator().manual_seed(seed))
-    return torch.cat([render(block, resolution) for block in factors.split(BLOCK)]), factors
+    return paint(factors, resolution), factors
 
 
 @torch.no_grad()
@@ -151,3 +156,32 @@ def score(goal: Goal, before: Tensor, after: Tensor) -> EditScore:
     return EditScore(goal, float(reached), sum(flipped.values()) / len(flipped), int(could.sum()), flipped)
 
 
+
+
+def summary(scores: list[EditScore]) -> dict[str, float]:
+    """Means over goals: share reached, of the worst goal too, and share of other binary attributes flipped."""
+    reached = [s.reached for s in scores if s.n]
+    return {"reached_mean": round(sum(reached) / len(reached), 4), "reached_worst": round(min(reached), 4),
+            "flips_mean": round(sum(s.flips for s in scores) / len(scores), 4), "prompts": len(scores)}  # fmt: skip
+
+
+@torch.no_grad()
+def calibrate(editor: Editor, judge: Judge, gains: tuple[float, ...] = (0.75, 1.0, 1.35, 1.8),
+              thresholds: tuple[float, ...] = (0.0, 0.06, 0.12, 0.18), n: int = 64,
+              seed: int = HELD_OUT + 1) -> list[dict[str, float]]:  # fmt: skip
+    """What each gain and threshold would give, on portraits other than those that scores are made on."""
+    rows = []
+    for threshold in thresholds:
+        for gain in gains:
+            strength = gain / editor.domain.gain
+            scores = score_edits(editor, judge, n=n, strength=strength, threshold=threshold, seed=seed)
+            rows.append({"gain": gain, "threshold": threshold, **summary(scores)})
+    return rows
+
+
+def best_setting(rows: list[dict[str, float]], flips: float = 0.06) -> dict[str, float]:
+    """The setting that reaches most goals among those that flip few others, or that flips fewest."""
+    gentle = [row for row in rows if row["flips_mean"] <= flips]
+    if gentle:
+        return max(gentle, key=lambda row: row["reached_mean"])
+    return min(rows, key=lambda row: row["flips_mean"])

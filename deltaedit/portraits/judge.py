@@ -74,8 +74,7 @@ class Judge(nn.Module):
 
     def save(self, path: str | Path) -> None:
         """Write weights in half precision and the configuration to one safetensors file."""
-        state = {k: v.half() if v.is_floating_point() else v for k, v in self.state_dict().items()}
-        write_tensors(path, state, {"config": asdict(self.config)})
+        write_tensors(path, self.state_dict(), {"config": asdict(self.config)}, half=True)
 
     @classmethod
     def load(cls, path: str | Path, device: str | torch.device = "cpu") -> Judge:
@@ -109,7 +108,7 @@ class JudgeTraining:
     """How the judge is trained; one recipe for CPU and CUDA."""
 
     model: JudgeConfig = JudgeConfig()
-    steps: int = 4000
+    steps: int = 3000
     batch_size: int = 64
     lr: float = 1e-3
     weight_decay: float = 0.02

@@ -21,24 +21,42 @@ CONFIG = Path(__file__).parent / "clip_config" / "portraits-clip.json"
 
 
 @dataclass(frozen=True)
-class ClipTraining:
-    """How the miniature's CLIP is trained; one recipe for CPU and CUDA.
+class Lessons:
+    """What the captions of some steps say.
 
-    After ``easy_steps`` a batch is made of groups that share hat, hair colour, clothes and backdrop, so that lips, brows
-    and beards are what is left to tell its pictures apart; and captions name more.
+    Attributes:
+        until: first step after these lessons.
+        facts: how many facts a caption names, from and to.
+        negation: share of facts that say what is not there. A word said as often of its absence as of its presence
+            means nothing to a model that does not yet read «no», so there are none while small things are learnt.
+        alike: whether batches are made of groups that share what is seen first (``COARSE``), so that lips, brows and
+            beards are what is left to tell their pictures apart.
     """
 
+    until: int
+    facts: tuple[int, int]
+    negation: float
+    alike: bool
+
+
+@dataclass(frozen=True)
+class ClipTraining:
+    """How the miniature's CLIP is trained; one recipe for CPU and CUDA."""
+
     model: str = "portraits-clip"
-    steps: int = 4500
-    easy_steps: int = 1500
+    lessons: tuple[Lessons, ...] = (Lessons(1500, (1, 7), 0.22, False), Lessons(1750, (3, 8), 0.22, True),
+                                    Lessons(3400, (3, 8), 0.0, True), Lessons(4600, (2, 8), 0.15, True))  # fmt: skip
     batch_size: int = 256
     group_size: int = 32
-    facts: tuple[int, int] = (1, 7)  # how many a caption names, at first
-    facts_later: tuple[int, int] = (3, 8)
     lr: float = 1e-3
     weight_decay: float = 0.05
     ema: float = 0.995
     seed: int = 0
+
+    @property
+    def steps(self) -> int:
+        """Steps of all lessons."""
+        return self.lessons[-1].until
 
 
 COARSE = ("hat", "hair_color", "clothes", "background")  # what a model sees first
@@ -73,7 +91,7 @@ def train_clip(pool: Pool, folder: str | Path, config: ClipTraining = ClipTraini
     open_clip.add_model_config(CONFIG)
     device = pool.z.device
     torch.manual_seed(config.seed)
-    model = open_clip.create_model(config.model, device=device)
+    model = open_clip.create_model(config.model, force_image_size=pool.pictures.shape[-1], device=device)
     tokenizer = open_clip.get_tokenizer(config.model)
     model.visual.to(memory_format=torch.channels_last)
     average = copy.deepcopy(model).requires_grad_(False)
@@ -89,11 +107,13 @@ def train_clip(pool: Pool, folder: str | Path, config: ClipTraining = ClipTraini
     def step_fn(step: int, rng: torch.Generator) -> dict[str, Tensor]:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, config.steps, config.lr)
-        if step < config.easy_steps:
-            facts, index = config.facts, torch.randint(len(pool), (config.batch_size,), generator=rng, device=device)
+        lesson = next(lesson for lesson in config.lessons if step < lesson.until)
+        if lesson.alike:
+            index = alike(groups, config.batch_size, config.group_size, rng)
         else:
-            facts, index = config.facts_later, alike(groups, config.batch_size, config.group_size, rng)
-        words = captions(pool.factors[index], random.Random(f"{config.seed}/{step}"), *facts)
+            index = torch.randint(len(pool), (config.batch_size,), generator=rng, device=device)
+        rand = random.Random(f"{config.seed}/{step}")
+        words = captions(pool.factors[index], rand, *lesson.facts, negation=lesson.negation)
         image = ((pool.images(index) + 1) / 2 - mean) / std
         with torch.autocast(device.type, torch.bfloat16):
             image_feature = model.encode_image(image.to(memory_format=torch.channels_last), normalize=True)

@@ -64,7 +64,7 @@ def picture_distance(a: Tensor, b: Tensor) -> Tensor:
     """
     d = a - b
     h = d.shape[-1]
-    face = d[:, :, h // 4 : -(h // 10), h // 5 : -(h // 5)]
+    face = d[:, :, h // 4 : h - h // 10, h // 5 : h - h // 5]
     edges = (face[..., 1:] - face[..., :-1]).abs().mean() + (face[..., 1:, :] - face[..., :-1, :]).abs().mean()
     loss = d.abs().mean() + 2 * face.abs().mean() + 2 * edges
     while d.shape[-1] > 8:
@@ -80,7 +80,7 @@ def train_generator(pool: Pool, folder: str | Path, config: GeneratorTraining = 
     Args:
         pool: latents and pictures of the generator's resolution or more, on the device to train on.
         folder: for a checkpoint of each stage; a run that was killed goes on to the same result.
-        stop_after: pause each stage after so many steps of this call.
+        stop_after: pause after so many steps of this call, within a stage.
     """
     device, log, weights = pool.z.device, [], {}
     for k, stage in enumerate(config.stages):
@@ -88,6 +88,8 @@ def train_generator(pool: Pool, folder: str | Path, config: GeneratorTraining = 
         average, rows = _train_stage(pool, place, config, stage, weights, stop_after)
         weights = average.state_dict()
         log += [{"stage": k, "resolution": stage.resolution, **row} for row in rows]
+        if rows[-1]["step"] < stage.steps:  # paused
+            break
     average.estimate_w_avg(10_000, torch.Generator(device).manual_seed(config.seed))
     return average.eval(), log
 

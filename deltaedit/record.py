@@ -1,0 +1,44 @@
+"""What was measured, with what it takes to measure it again: machine, versions, seed, seconds."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from deltaedit.files import write_json
+
+PACKAGES = ("deltaedit", "torch", "open_clip_torch", "numpy")
+
+
+def surroundings(device: str | torch.device = "cpu") -> dict[str, Any]:
+    """Machine and versions of this run: device, cores, threads, Python and the packages that decide a number."""
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "not installed"
+    device = torch.device(device)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
+    return {"device": f"{device.type}: {name}", "cores": os.cpu_count(), "threads": torch.get_num_threads(),
+            "versions": versions}  # fmt: skip
+
+
+def processor() -> str:
+    """The processor's own name, where the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def write_record(path: str | Path, measures: dict[str, Any], *, seed: int | None = None, seconds: float | None = None,
+                 device: str | torch.device = "cpu", **about: Any) -> None:  # fmt: skip
+    """Write measures to a JSON file beside the figure they belong to, with seed, seconds, machine and versions."""
+    write_json(path, {"measures": measures, "seed": seed, "seconds": seconds, **about, **surroundings(device)})

@@ -1,0 +1,109 @@
+"""Measures what the README promises, into ``figures/bench.json``: ``make bench`` (about ten minutes on two cores).
+
+Speed is the median of many runs. What a notebook measures too is measured here in the same way, by the same functions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from deltaedit import Editor, extract_features, train_mapper
+from deltaedit.domains import find
+from deltaedit.portraits import evaluate
+from deltaedit.portraits.attributes import BINARY, SCALE
+from deltaedit.portraits.judge import Judge, accuracy
+from deltaedit.portraits.train import MAPPER, mean
+from deltaedit.record import write_record
+from deltaedit.training import plateau
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def milliseconds(call: Callable[[int], object], runs: int = 30) -> float:
+    """Median time of a call, after three to warm up; the call is given the run's number."""
+    times = []
+    for k in range(runs + 3):
+        start = time.perf_counter()
+        call(k)
+        times.append(1000 * (time.perf_counter() - start))
+    return statistics.median(times[3:])
+
+
+def speeds(editor: Editor) -> dict[str, float]:
+    """Prompt to picture, and strength to picture, both with everything loaded."""
+    latent = editor.sample(seed=0)
+    nouns = ("glasses", "a beard", "a hat", "blue hair", "bangs", "long hair", "earrings", "makeup", "red lipstick")
+
+    def prompt(k: int) -> object:
+        editor._deltas.clear()  # as if the prompt were new
+        return editor.edit(latent, f"face with {nouns[k % len(nouns)]}").image
+
+    made = editor.edit(latent, "face with glasses")
+    return {
+        "edit, prompt to picture (ms)": milliseconds(prompt),
+        "moving the strength (ms)": milliseconds(lambda k: made.with_strength(k / 30).image),
+    }
+
+
+def training(editor: Editor, folder: Path, n: int) -> dict[str, float]:
+    """Sampling and encoding, then training the mapper to its plateau."""
+    start = time.perf_counter()
+    store = extract_features(editor.generator, editor.clip, n, folder)
+    extracted = time.perf_counter() - start
+    mapper = train_mapper(store, MAPPER)
+    rows = [row for row in mapper.history if "validation_loss" in row]
+    limit = 1.01 * rows[-1]["validation_loss"]
+    flat = next(row for k, row in enumerate(rows) if all(r["validation_loss"] <= limit for r in rows[k:]))
+    print(plateau(mapper.history))
+    return {
+        "sampling and encoding 10,000 pictures (s)": extracted * 10_000 / n,
+        "training the mapper to its plateau (s)": flat["seconds"],
+        "training the mapper, all steps (s)": rows[-1]["seconds"],
+    }
+
+
+def quality(editor: Editor, judge: Judge) -> dict[str, float]:
+    """CLIP and judge on held-out renders, edits on held-out latents."""
+    image, factors = evaluate.held_out(4096, editor.generator.config.resolution)
+    shots, right = evaluate.zero_shot(editor.clip, image, factors), accuracy(judge, image, factors)
+    edits = evaluate.summary(evaluate.score_edits(editor, judge))
+    return {
+        "CLIP zero-shot, binary mean (%)": 100 * mean(shots, BINARY),
+        "CLIP zero-shot, hair colours (%)": 100 * shots["hair_color"],
+        "judge, binary mean (%)": 100 * mean(right, BINARY),
+        "judge, scales R²": mean(right, SCALE),
+        "edits: target reached, mean (%)": 100 * edits["reached_mean"],
+        "edits: target reached, worst prompt (%)": 100 * edits["reached_worst"],
+        "edits: other binary attributes flipped, mean (%)": 100 * edits["flips_mean"],
+    }
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--pictures", type=int, default=10_000, help="features to extract and to train on")
+    arguments = parser.parse_args()
+    editor = Editor.from_pretrained("portraits")
+    judge = Judge.load(find("portraits") / "judge.safetensors")
+    start = time.perf_counter()
+    measures = speeds(editor)
+    with tempfile.TemporaryDirectory() as folder:
+        measures |= training(editor, Path(folder), arguments.pictures)
+    with torch.no_grad():
+        measures |= quality(editor, judge)
+    for name, value in measures.items():
+        print(f"{name:52s} {value:8.1f}" if value >= 2 else f"{name:52s} {value:8.3f}")
+    path = ROOT / "figures" / "bench.json"
+    write_record(path, measures, seed=evaluate.HELD_OUT, seconds=round(time.perf_counter() - start, 1))
+    print(f"written to {path.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()
