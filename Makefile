@@ -55,10 +55,10 @@ weights: $(ENV)
 
 lint: $(ENV)
 	$(PY) -m ruff check .
-	$(PY) -m nbstripout --verify notebooks/*.ipynb
+	$(PY) -m nbstripout --keep-id --verify notebooks/*.ipynb
 
 hooks: $(ENV)
-	git config filter.nbstripout.clean "$(PY) -m nbstripout"
+	git config filter.nbstripout.clean "$(PY) -m nbstripout --keep-id"
 	git config filter.nbstripout.smudge cat
 	git config diff.ipynb.textconv "$(PY) -m nbstripout -t"
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import html
 import io
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
@@ -61,7 +62,7 @@ def grid(images: Sequence[Picture] | Tensor, columns: int | Sequence[str], rows:
 
     Args:
         images: pictures in reading order, or a batch (B, 3, H, W) in [-1, 1].
-        columns: how many, or a heading for each.
+        columns: how many, or a heading for each; headings and titles are broken to the width of a picture.
         rows: a label for each row, at its left.
         titles: one for each picture, above it.
         size: inches that a picture takes.
@@ -69,8 +70,12 @@ def grid(images: Sequence[Picture] | Tensor, columns: int | Sequence[str], rows:
     headings = [columns] if isinstance(columns, str) else () if isinstance(columns, int) else columns
     across = columns if isinstance(columns, int) else len(headings)
     down = -(-len(images) // across)
-    height = size * (1.2 if titles else 1) * down + 0.3
-    figure, axes = plt.subplots(down, across, figsize=(size * across, height), squeeze=False, layout="constrained")
+    headings, titles, rows = _wrapped(headings, 15 * size), _wrapped(titles, 15 * size), _wrapped(rows, 20)
+    # Inches that the words take beside and above the pictures, so that these keep their size.
+    margin = 0.07 * max((len(line) for label in rows for line in label.splitlines()), default=0)
+    above = 0.16 * (_lines(headings) + down * _lines(titles))
+    figure, axes = plt.subplots(down, across, figsize=(size * across + margin, size * down + above + 0.1),
+                                squeeze=False, layout="constrained")  # fmt: skip
     figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0, hspace=0)
     for k, axis in enumerate(axes.flat):
         axis.set(xticks=[], yticks=[])
@@ -86,6 +91,14 @@ def grid(images: Sequence[Picture] | Tensor, columns: int | Sequence[str], rows:
     return figure
 
 
+def _wrapped(texts: Sequence[str], width: float) -> list[str]:
+    return ["\n".join(textwrap.fill(line, max(4, round(width))) for line in text.splitlines()) for text in texts]
+
+
+def _lines(texts: Sequence[str]) -> int:
+    return max((text.count("\n") + 1 for text in texts), default=0)
+
+
 def embedding(points: np.ndarray, labels: Sequence[str], title: str = "", axis: Axes | None = None) -> Axes:
     """A map of points (N, 2), with a colour and a marker for each kind of label; returns the axes drawn on."""
     if axis is None:
@@ -96,6 +109,30 @@ def embedding(points: np.ndarray, labels: Sequence[str], title: str = "", axis: 
         axis.scatter(x, y, s=7, alpha=0.6, linewidths=0, color=COLORS[k % len(COLORS)],
                      marker=MARKERS[k % len(MARKERS)], label=label)  # fmt: skip
     axis.set(xticks=[], yticks=[], title=title)
+    return axis
+
+
+def bars(shares: Mapping[str, float], kinds: Mapping[str, str], marks: Mapping[str, float],
+         axis: Axes | None = None) -> Axes:  # fmt: skip
+    """Shares from 0 to 1 as horizontal bars in percent, the largest on top; returns the axes drawn on.
+
+    Args:
+        shares: what is drawn, by name.
+        kinds: a word for each name, also for names not drawn; each kind has its colour, by its place here.
+        marks: shares to compare with, by name, as black marks; names may be missing.
+        axis: where to draw; a new figure by default.
+    """
+    names = sorted(shares, key=shares.get)
+    if axis is None:
+        axis = plt.subplots(figsize=(6.2, 0.17 * len(names) + 0.9))[1]
+    for color, kind in zip(COLORS, dict.fromkeys(kinds.values()), strict=False):
+        if own := [k for k, name in enumerate(names) if kinds[name] == kind]:
+            axis.barh(own, [100 * shares[names[k]] for k in own], color=color, label=kind)
+    marked = [k for k, name in enumerate(names) if name in marks]
+    axis.plot([100 * marks[names[k]] for k in marked], marked, "|", color="black", markersize=7)
+    axis.set_yticks(range(len(names)), [name.replace("_", " ") for name in names], fontsize=7.5)
+    axis.set(xlim=(0, 100), ylim=(-0.6, len(names) - 0.4))
+    axis.legend(fontsize=7.5, loc="upper left", bbox_to_anchor=(1, 1))
     return axis
 
 

@@ -62,7 +62,7 @@ class GeneratorConfig:
 
     @property
     def layout(self) -> StyleLayout:
-        """Layout of the style space: a convolution layer has one style channel for each of its input channels."""
+        """Layout of the style space, with one style channel for each input channel of a convolution layer."""
         dims = [self.channels(4)]
         for resolution in self.resolutions[1:]:
             dims += [self.channels(resolution // 2), self.channels(resolution)]
@@ -108,7 +108,7 @@ class StyleLayout:
 
     @property
     def groups(self) -> tuple[StyleGroup, StyleGroup, StyleGroup]:
-        """Coarse: the first 3 layers; medium: up to 4 more of one width; fine: all others, concatenated to one.
+        """Coarse (the first 3 layers), medium (up to 4 more of one width) and fine (all others, concatenated to one).
 
         For FFHQ at 1024 px that is 3 x 512, 4 x 512 and 2464, as in the paper (section 3).
 
@@ -259,7 +259,7 @@ class Generator(nn.Module):
 
     @property
     def num_ws(self) -> int:
-        """L of ``w_plus``: one w for each convolution layer, and one for the last toRGB layer."""
+        """L of ``w_plus``, one w for each convolution layer and one for the last toRGB layer."""
         return len(self.convs) + 1
 
     def mapping(self, z: Tensor, truncation: float = 1.0) -> Tensor:

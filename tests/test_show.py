@@ -15,7 +15,7 @@ matplotlib.use("agg")
 
 import matplotlib.pyplot as plt
 
-from deltaedit.show import COLORS, Sweep, Table, embedding, grid, pixels, style
+from deltaedit.show import COLORS, Sweep, Table, bars, embedding, grid, pixels, style
 
 
 @pytest.fixture(autouse=True)
@@ -48,6 +48,27 @@ def test_grid_places_pictures_and_words():
     assert [axis.get_title() for axis in figure.axes[:3]] == ["a", "b", "c"]
     assert [figure.axes[0].get_ylabel(), figure.axes[3].get_ylabel()] == ["first", "second"]
     assert grid([Image.new("RGB", (4, 4))] * 2, columns=2, titles=["x", "y"]).axes[1].get_title() == "y"
+
+
+def test_grid_breaks_long_headings_and_leaves_the_pictures_their_size():
+    plain, worded = (grid(torch.zeros(2, 3, 8, 8), columns=columns, rows=rows, size=1.0)
+                     for columns, rows in ((2, ()), (["face with sunglasses", "old face"], ["a row"])))  # fmt: skip
+    assert [axis.get_title() for axis in worded.axes] == ["face with\nsunglasses", "old face"]
+    widths = []
+    for figure in (plain, worded):
+        figure.canvas.draw()
+        widths.append(figure.axes[0].get_window_extent().width)
+    assert widths[1] == pytest.approx(widths[0], rel=0.1)
+
+
+def test_bars_are_sorted_coloured_by_kind_and_marked():
+    kinds = {"age": "z", "red_hair": "a", "hat": "b", "smile": "b"}
+    axis = bars({"red_hair": 0.25, "hat": 0.9, "smile": 0.5}, kinds, {"hat": 0.7})
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["red hair", "smile", "hat"]
+    assert sorted(bar.get_width() for bar in axis.patches) == [25, 50, 90]
+    assert axis.get_legend_handles_labels()[1] == ["a", "b"]
+    (marks,) = axis.lines
+    assert (marks.get_xdata(), marks.get_ydata()) == ([70], [2])
 
 
 def test_embedding_gives_each_kind_a_colour_and_a_legend():

@@ -13,7 +13,7 @@ from deltaedit.portraits.judge import Judge, JudgeConfig, JudgeTraining, accurac
 from deltaedit.portraits.pool import open_pool
 from deltaedit.portraits.train_clip import COARSE, ClipTraining, Lessons, alike, groups_of, train_clip
 from deltaedit.portraits.train_generator import GeneratorTraining, Stage, picture_distance, train_generator
-from deltaedit.stylegan2 import GeneratorConfig
+from deltaedit.stylegan2 import Generator, GeneratorConfig
 
 TINY = GeneratorConfig(resolution=16, z_dim=48, w_dim=16, mapping_layers=2, channel_base=256, channel_max=16)
 JUDGE = JudgeTraining(model=JudgeConfig(resolution=16, width=8), steps=40, batch_size=32)
@@ -197,3 +197,12 @@ def test_a_card_tells_how_to_make_a_model_again(pool, tmp_path):
     assert 0 <= card["measured"]["binary_mean"] <= 1
     assert card["versions"]["torch"] == torch.__version__
     assert card["device"].startswith("cpu")
+
+
+def test_torgb_layers_can_be_made_to_forget_w(pool, tmp_path):
+    torch.manual_seed(0)
+    before = [layer.affine.weight for layer in Generator(TINY).to_rgbs]
+    config = GeneratorTraining(model=TINY, stages=(Stage(16, 40, 8, fade_torgb=True),), ema=0.0)
+    after = [layer.affine.weight for layer in train_generator(pool, tmp_path, config)[0].to_rgbs]
+    for old, new in zip(before, after, strict=True):
+        assert torch.allclose(new, old * 0.99**40, rtol=1e-3)

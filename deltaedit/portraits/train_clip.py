@@ -52,8 +52,8 @@ class ClipTraining:
     """
 
     model: str = "portraits-clip"
-    lessons: tuple[Lessons, ...] = (Lessons(800, (1, 7), 0.0, False), Lessons(2000, (3, 8), 0.0, True),
-                                    Lessons(3000, (2, 8), 0.15, True))  # fmt: skip
+    lessons: tuple[Lessons, ...] = (Lessons(800, (1, 7), 0.0, False), Lessons(1500, (3, 8), 0.0, True),
+                                    Lessons(2100, (2, 8), 0.15, True))  # fmt: skip
     words: float = 1.0
     batch_size: int = 256
     group_size: int = 32
