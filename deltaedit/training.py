@@ -144,12 +144,16 @@ def train_mapper(
     return mapper.eval()
 
 
-def plateau(history: list[dict[str, float]], tolerance: float = 0.01) -> str:
-    """One sentence on how a training ended: since when its validation loss has been within 1 % of its last value."""
+def plateau_row(history: list[dict[str, float]], tolerance: float = 0.01) -> dict[str, float]:
+    """The row of a history since when the validation loss has been within 1 % of its last value."""
     rows = [row for row in history if "validation_loss" in row]
-    last = rows[-1]
-    limit = last["validation_loss"] * (1 + tolerance)
-    flat = next(row["step"] for k, row in enumerate(rows) if all(r["validation_loss"] <= limit for r in rows[k:]))
+    limit = rows[-1]["validation_loss"] * (1 + tolerance)
+    return next(row for k, row in enumerate(rows) if all(r["validation_loss"] <= limit for r in rows[k:]))
+
+
+def plateau(history: list[dict[str, float]]) -> str:
+    """One sentence on how a training ended."""
+    last, flat = history[-1], plateau_row(history)["step"]
     state = "no plateau yet: more steps may help" if flat == last["step"] else f"a plateau since step {flat}"
     return (
         f"DeltaMapper: {last['step']} steps in {last['seconds']:.0f} s, validation loss {last['validation_loss']:.4f}, "

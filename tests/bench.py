@@ -21,7 +21,7 @@ from deltaedit.portraits.attributes import BINARY, SCALE
 from deltaedit.portraits.judge import Judge, accuracy
 from deltaedit.portraits.train import MAPPER, mean
 from deltaedit.record import write_record
-from deltaedit.training import plateau
+from deltaedit.training import plateau_row
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -58,14 +58,10 @@ def training(editor: Editor, folder: Path, n: int) -> dict[str, float]:
     store = extract_features(editor.generator, editor.clip, n, folder)
     extracted = time.perf_counter() - start
     mapper = train_mapper(store, MAPPER)
-    rows = [row for row in mapper.history if "validation_loss" in row]
-    limit = 1.01 * rows[-1]["validation_loss"]
-    flat = next(row for k, row in enumerate(rows) if all(r["validation_loss"] <= limit for r in rows[k:]))
-    print(plateau(mapper.history))
     return {
         "sampling and encoding 10,000 pictures (s)": extracted * 10_000 / n,
-        "training the mapper to its plateau (s)": flat["seconds"],
-        "training the mapper, all steps (s)": rows[-1]["seconds"],
+        "training the mapper to its plateau (s)": plateau_row(mapper.history)["seconds"],
+        "training the mapper, all steps (s)": mapper.history[-1]["seconds"],
     }
 
 

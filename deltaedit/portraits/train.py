@@ -33,7 +33,7 @@ from deltaedit.training import MapperTraining, train_mapper
 
 PICTURES = 102_400
 PARTS = ("clip", "generator", "judge", "domain")
-MAPPER = MapperTraining(steps=6000, batch_size=256, lr=0.2, warmup=100, cooldown=0.5, standardize=True, hidden=256,
+MAPPER = MapperTraining(steps=4000, batch_size=256, lr=0.2, warmup=100, cooldown=0.5, standardize=True, hidden=256,
                         last_activation=False)  # fmt: skip
 """The miniature's mapper: unlike the paper's its last layer is linear, and channels count in their own spread."""
 
@@ -116,7 +116,7 @@ def make_judge(pool: Pool, runs: Path, out: Path, config: JudgeTraining = JudgeT
                    "scale_r2_mean": round(mean(right, SCALE), 4), "held_out_renders": len(image)})  # fmt: skip
 
 
-def make_domain(runs: Path, out: Path, device: torch.device, pictures: int = 40_000,
+def make_domain(runs: Path, out: Path, device: torch.device, pictures: int = 20_000,
                 config: MapperTraining = MAPPER) -> None:  # fmt: skip
     """Extract features, train the mapper, estimate relevance, calibrate, and write the domain with its card."""
     generator = Generator.load(out / GENERATOR, device).to(memory_format=torch.channels_last)
