@@ -139,14 +139,21 @@ def report(image: Features, text: Features, seed: int = 0) -> AlignmentReport:
     )
 
 
-def deltas(feature: Features, seed: int = 0) -> np.ndarray:
-    """Unit differences between rows drawn at random, (N // 2, D); no row is used twice (DeltaEdit, sec. 3).
+def deltas(image: Features, text: Features, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Unit differences of both kinds between the same rows, drawn at random, (M, D) each (DeltaEdit, sec. 3).
 
-    Call it with image features and with text features: for one seed, row k of both is the step between the same two.
+    No row is used twice, so that the differences are independent: M is N // 2, less the pairs that do not differ.
+
+    Args:
+        image: (N, D) features of pictures.
+        text: (N, D) features of their captions, in the same order.
+        seed: of the pairs.
     """
-    feature = unit(feature)
-    first, second = np.random.default_rng(seed).permutation(len(feature))[: len(feature) // 2 * 2].reshape(2, -1)
-    return unit(feature[second] - feature[first])
+    image, text = _pair(image, text)
+    first, second = np.random.default_rng(seed).permutation(len(image))[: len(image) // 2 * 2].reshape(2, -1)
+    delta_image, delta_text = image[second] - image[first], text[second] - text[first]
+    differ = (np.abs(delta_image).max(axis=1) > 1e-6) & (np.abs(delta_text).max(axis=1) > 1e-6)
+    return unit(delta_image[differ]), unit(delta_text[differ])
 
 
 def project(features: Features, method: str, seed: int = 0) -> np.ndarray:

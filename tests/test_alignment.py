@@ -40,7 +40,7 @@ def test_a_shift_is_a_gap_that_the_linear_probe_sees_and_deltas_lose():
     raw = report(image, shifted)
     assert raw.gap > 0.5
     assert raw.auc > 0.95
-    steps = report(deltas(image), deltas(shifted))
+    steps = report(*deltas(image, shifted))
     assert steps.n == 100
     assert steps.gap < 0.3
     assert steps.paired > raw.paired
@@ -73,11 +73,19 @@ def test_the_distance_of_opposite_kinds_is_two():
 
 def test_deltas_are_the_same_steps_for_both_kinds_and_use_no_row_twice():
     a = cloud(21)
-    np.testing.assert_allclose(deltas(a, seed=5), deltas(2 * a, seed=5))
-    index = np.zeros((21, 21)) + np.eye(21)  # of unit rows k: a difference shows which two it was taken from
-    used = np.abs(deltas(index, seed=5)) > 0
+    one, other = deltas(a, 2 * a, seed=5)
+    np.testing.assert_allclose(one, other)
+    used = np.abs(deltas(np.eye(21), np.eye(21), seed=5)[0]) > 0  # a difference of such rows shows which two they were
     assert used.sum() == 20
     assert used.sum(axis=0).max() == 1
+
+
+def test_pairs_that_say_the_same_are_no_step():
+    image, text = cloud(20), np.ones((20, 16))
+    text[:10, 0] = 3
+    delta_image, delta_text = deltas(image, text)
+    assert 0 < len(delta_image) == len(delta_text) < 10
+    assert np.isfinite(delta_text).all()
 
 
 @pytest.mark.parametrize("method", ["PCA", "t-SNE", "UMAP"])
