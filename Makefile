@@ -18,7 +18,7 @@ help:
 	@echo "make lab       open the notebooks in JupyterLab"
 	@echo "make figures   run every notebook again, changed or not; build no pages"
 	@echo "make bench     measure what the README promises, into figures/"
-	@echo "make weights   train the models of the portraits world"
+	@echo "make weights   train the models of every world    (WORLD=portraits to pick one)"
 	@echo "make lint      ruff, and no notebook with outputs"
 	@echo "make hooks     strip notebooks as they are committed, in this clone"
 	@echo "make lock      write requirements.lock from the environment"
@@ -51,7 +51,7 @@ bench: $(ENV)
 	$(PY) tests/bench.py
 
 weights: $(ENV)
-	$(PY) -m deltaedit.portraits.train all
+	$(PY) -m deltaedit.worlds.train all $(if $(WORLD),--world $(WORLD))
 
 lint: $(ENV)
 	$(PY) -m ruff check .
@@ -67,7 +67,7 @@ lock: $(ENV)
 	@{ sed -n '/^#/p' requirements.lock; \
 	   { grep ' ; ' requirements.lock; \
 	     $(PY) -m pip freeze --all --exclude-editable --exclude pip | grep -viE '^(nvidia|cuda|triton)' | sed 's/+.*//'; \
-	   } | LC_ALL=C sort -f; } > requirements.lock.tmp
+	   } | awk -F== '!seen[$$1]++' | LC_ALL=C sort -f; } > requirements.lock.tmp
 	@mv requirements.lock.tmp requirements.lock
 	@echo "requirements.lock: $$(grep -vc '^#' requirements.lock) pins"
 

@@ -24,10 +24,13 @@ from pathlib import Path
 import nbformat
 import papermill
 import yaml
-from nbclient.exceptions import DeadKernelError
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
+
+from deltaedit.record import write_record
 
 ROOT = Path(__file__).resolve().parents[1]
 JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
+CELL_MINUTES = 20  # no cell takes five on two quiet cores; one that hangs must not hang the build
 WIDGET = "application/vnd.jupyter.widget-view+json"
 # What a browser would fetch from elsewhere while it shows a page: links that a reader clicks are not among them.
 FETCHED = re.compile(
@@ -102,7 +105,8 @@ def done_key(executed: Path) -> str | None:
 def run_notebook(path: Path, executed: Path, parameters: dict[str, object], key: str, label: str) -> None:
     """Run a copy of one notebook; it takes its place only when it ran to its end.
 
-    Raises RuntimeError, with the notebook's name, where a cell fails; the copy up to there is kept as `*.part.ipynb`.
+    Raises RuntimeError, with the notebook's name, where a cell fails or never ends; the copy up to there is kept as
+    `*.part.ipynb`.
     """
     part = executed.with_suffix(".part.ipynb")
     part.parent.mkdir(parents=True, exist_ok=True)
@@ -113,11 +117,14 @@ def run_notebook(path: Path, executed: Path, parameters: dict[str, object], key:
             parameters,
             kernel_name="python3",
             cwd=path.parent,
+            execution_timeout=round(60 * CELL_MINUTES),
             progress_bar={"desc": label},
             extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
         )
     except papermill.PapermillExecutionError as error:
         raise RuntimeError(f"{path.name} failed; the copy up to there is {part}.{error}") from error
+    except CellTimeoutError as error:
+        raise RuntimeError(f"{path.name} failed: a cell took more than {CELL_MINUTES:g} minutes.\n{error}") from error
     except DeadKernelError as error:
         raise RuntimeError(f"{path.name} failed: its kernel died, most likely for want of memory.") from error
     notebook = nbformat.read(part, as_version=4)
@@ -130,16 +137,19 @@ def run_notebook(path: Path, executed: Path, parameters: dict[str, object], key:
 
 
 def output_faults(notebook: nbformat.NotebookNode) -> list[str]:
-    """What a reader could not see or hear on the page: pictures without alternative text, widgets without a kernel."""
+    """What no page should show: pictures without alternative text, widgets without a kernel, warnings."""
     faults = []
     for number, cell in enumerate(notebook.cells):
         if cell.cell_type != "code" or {"remove-output", "remove-cell"} & set(cell.metadata.get("tags", [])):
             continue
         data = [output.data for output in cell.outputs if "data" in output]
         alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt")
+        said = "".join(output.text for output in cell.outputs if output.get("name") == "stderr")
         html = " ".join("".join(bundle.get("text/html", "")) for bundle in data)
         if any(WIDGET in bundle for bundle in data):
             faults.append(f"cell {number} shows a live widget: tag it remove-output, or show a still")
+        if warning := re.search(r"\w*Warning: .*", said):
+            faults.append(f"cell {number} warns: {warning[0]}")
         if not alt and any(mime.startswith("image/") for bundle in data for mime in bundle):
             faults.append(f"cell {number} shows a picture without alternative text (metadata mystnb.image.alt)")
         if re.search(r"<img\b(?![^>]*\salt\s*=)", html, re.IGNORECASE):
@@ -147,22 +157,26 @@ def output_faults(notebook: nbformat.NotebookNode) -> list[str]:
     return faults
 
 
-def peak_memory() -> str:
-    """Peak resident memory of the largest notebook run so far, in words; empty where the system does not tell."""
+def peak_memory() -> float:
+    """Peak resident memory in GB of the largest notebook run so far; not a number where the system does not tell."""
     try:
         import resource  # not on Windows
     except ImportError:
-        return ""
+        return float("nan")
     unit = 1 if sys.platform == "darwin" else 1024
-    return f", peak memory so far {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit / 1e9:.1f} GB"
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit / 1e9
 
 
-def run_notebooks(root: Path, stage: Path, given: dict[str, object], fresh: bool) -> None:
-    """Run what changed, in order. Raises ValueError for an unknown parameter or an output that no page can show."""
+def run_notebooks(root: Path, stage: Path, given: dict[str, object], fresh: bool) -> dict[str, float]:
+    """Run what changed, in order; returns the seconds of each notebook that ran.
+
+    Raises ValueError for an unknown parameter or an output that no page can show.
+    """
     notebooks = toc_notebooks(root)
     parameters = parameters_of(notebooks, given)
     data = os.environ.get("DELTAEDIT_DATA", "")
     library = digest(*(path.read_bytes() for path in library_files(root)), data.encode())
+    seconds = {}
     for number, (path, own) in enumerate(zip(notebooks, parameters, strict=True), start=1):
         executed = stage / "notebooks" / path.name
         label = f"{number}/{len(notebooks)} {path.relative_to(root)}"
@@ -172,7 +186,8 @@ def run_notebooks(root: Path, stage: Path, given: dict[str, object], fresh: bool
             continue
         start = time.perf_counter()
         run_notebook(path, executed, own, key, label)
-        print(f"{label}: {time.perf_counter() - start:.0f} s{peak_memory()}", flush=True)
+        seconds[path.stem] = round(time.perf_counter() - start, 1)
+        print(f"{label}: {seconds[path.stem]:.0f} s, peak memory so far {peak_memory():.1f} GB", flush=True)
     faults = [
         f"{path.relative_to(root)}: {fault}"
         for path in notebooks
@@ -180,6 +195,7 @@ def run_notebooks(root: Path, stage: Path, given: dict[str, object], fresh: bool
     ]
     if faults:
         raise ValueError("\n".join(faults))
+    return seconds
 
 
 def stage_pages(root: Path, stage: Path) -> None:
@@ -232,7 +248,11 @@ def main(argv: list[str] | None = None) -> int:
     stage = ROOT / "_build/src"
     given = {name: parse_value(value) for name, value in arguments.parameters}
     try:
-        run_notebooks(ROOT, stage, given, arguments.fresh)
+        seconds = run_notebooks(ROOT, stage, given, arguments.fresh)
+        if not given and len(seconds) == len(toc_notebooks(ROOT)):  # the whole book, as it is stored
+            measures = {"seconds": seconds, "all notebooks (s)": round(sum(seconds.values())),
+                        "peak memory of a notebook (GB)": round(peak_memory(), 2)}  # fmt: skip
+            write_record(ROOT / "figures/book.json", measures)
         page = None if arguments.no_html else build_pages(ROOT, stage)
     except (FileNotFoundError, ValueError, RuntimeError) as error:
         print(f"The book was not built. {error}", file=sys.stderr)

@@ -9,6 +9,7 @@ _HOME = {
     "Domain": "domains",
     "Edit": "editor",
     "Editor": "editor",
+    "Encoder": "inversion",
     "FeatureStore": "features",
     "Generator": "stylegan2",
     "GeneratorConfig": "stylegan2",
@@ -18,6 +19,7 @@ _HOME = {
     "estimate_relevance": "relevance",
     "extract_features": "features",
     "relevance_mask": "relevance",
+    "train_encoder": "inversion",
     "train_mapper": "training",
 }
 __all__ = sorted([*_HOME, "checkpoints", "domains"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import textwrap
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from deltaedit._torchvision import open_clip
 from deltaedit.files import read_tensors, write_tensors
+from deltaedit.pictures import Picture, to_tensor
 
 TEMPLATES: tuple[str, ...] = (
     "{}",
@@ -172,15 +174,18 @@ class ClipEncoder(nn.Module):
         mean, std = (image.new_tensor(c).view(1, 3, 1, 1) for c in (self.mean, self.std))
         return ((image + 1) / 2 - mean) / std
 
-    def encode_image(self, image: Tensor) -> Tensor:
+    def encode_image(self, image: Tensor | Picture) -> Tensor:
         """Image features (B, D), unit norm; gradients flow to the image.
 
         Args:
-            image: (B, 3, H, W) in [-1, 1], of any resolution, on the encoder's device.
+            image: (B, 3, H, W) in [-1, 1], of any resolution, on the encoder's device; or one picture as ``to_tensor``
+                takes it.
 
         Raises:
             ValueError: for another shape or type, or values far outside [-1, 1].
         """
+        if not isinstance(image, Tensor):
+            image = to_tensor(image).to(self.device)
         if image.ndim != 4 or image.shape[1] != 3:
             raise ValueError(f"images must have shape (B, 3, H, W), got {tuple(image.shape)}.")
         if not image.is_floating_point():
@@ -209,8 +214,8 @@ class ClipEncoder(nn.Module):
         longer = self.tokenizer(prompts, context_length=n + 1)
         cut = (longer[:, :n] != tokens).any(dim=1)  # where room for one more token makes a difference
         if cut.any():
-            warnings.warn(f"{prompts[int(cut.nonzero()[0])]!r} is longer than the context of {n} tokens and was cut.",
-                          stacklevel=2)  # fmt: skip
+            start = textwrap.shorten(prompts[int(cut.nonzero()[0])], 60, placeholder=" …")
+            warnings.warn(f"«{start}» is longer than the context of {n} tokens and was cut.", stacklevel=2)
         if unknown := self.unknown_words(prompts):
             words = ", ".join(f"«{word}»" for word in unknown)
             warnings.warn(f"this CLIP never saw {words}: expect little of it.", stacklevel=2)
@@ -221,7 +226,8 @@ class ClipEncoder(nn.Module):
         if self.token_ids is None:
             return []
         known = set(self.token_ids.tolist())
-        words = dict.fromkeys(word for prompt in prompts for word in re.findall(r"[^\W_]+(?:['-]\w+)*", prompt.lower()))
+        pattern = r"[^\W_]+(?:['-]\w+)*|[^\w\s!-/:-@\[-`{-~]"  # words, and signs that are no punctuation
+        words = dict.fromkeys(word for prompt in prompts for word in re.findall(pattern, prompt.lower()))
         return [word for word in words if not known.issuperset(self.tokenizer.encode(word))]
 
     def text_feature(self, prompt: str, templates: Sequence[str] | None = None) -> Tensor:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from deltaedit.files import write_json
 
 CARD = "domain.json"
-GENERATOR, CLIP, MAPPER, RELEVANCE = (f"{n}.safetensors" for n in ("generator", "clip", "mapper", "relevance"))
+GENERATOR, CLIP, MAPPER, RELEVANCE, ENCODER = (
+    f"{n}.safetensors" for n in ("generator", "clip", "mapper", "relevance", "encoder")
+)
 
-FOLDERS: dict[str, Path] = {"portraits": Path(__file__).parent / "portraits" / "weights"}
-"""The registered names, and where their files are."""
+_OURS = (Path(__file__).parent / "worlds").glob(f"*/weights/{CARD}")
+FOLDERS: dict[str, Path] = {card.parent.parent.name: card.parent for card in sorted(_OURS)}
+"""The registered names, and where their files are; at first those of the worlds that ship with the library."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,7 @@ class Domain:
             published 0.03 is for text differences before they are scaled; see ``relevance_mask``.
         truncation: of sampled latents; 1 as in the paper.
         gain: what strength 1 multiplies the mapper's output by; 1 as in the paper.
+        world: the procedural world whose pictures the generator draws, if it is one of ours.
     """
 
     name: str = "custom"
@@ -33,6 +38,16 @@ class Domain:
     threshold: float = 0.03
     truncation: float = 1.0
     gain: float = 1.0
+    world: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("name", "neutral"):
+            if not isinstance(getattr(self, name), str) or not getattr(self, name).strip():
+                raise ValueError(f"{name} of a domain must be some words. Got {getattr(self, name)!r}.")
+        for name in ("threshold", "truncation", "gain"):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not math.isfinite(value):
+                raise ValueError(f"{name} of a domain must be a finite number. Got {value!r}.")
 
     def write(self, folder: str | Path) -> None:
         """Write ``domain.json`` into a folder."""
@@ -51,8 +66,8 @@ class Domain:
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
             return cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})
-        except (ValueError, TypeError):
-            raise ValueError(f"{path} is damaged: fetch it or save the domain again.") from None
+        except (ValueError, TypeError, AttributeError) as error:
+            raise ValueError(f"{path} is damaged ({error}): fetch it or save the domain again.") from None
 
 
 def register(name: str, folder: str | Path) -> None:

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from numbers import Real
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,9 @@ from torch import Tensor
 from deltaedit import domains
 from deltaedit.domains import Domain
 from deltaedit.files import write_tensors
+from deltaedit.inversion import Encoder, refine, resize
 from deltaedit.mapper import DeltaMapper
+from deltaedit.pictures import Picture, to_pil, to_tensor
 from deltaedit.relevance import load_relevance, relevance_mask
 from deltaedit.stylegan2 import Generator
 
@@ -27,12 +29,6 @@ if TYPE_CHECKING:
     from deltaedit.clip import ClipEncoder
 
 BATCH = 32  # pictures drawn at a time
-
-
-def to_pil(image: Tensor) -> list[Image.Image]:
-    """Pictures of (B, 3, H, W) in [-1, 1]; what is outside the range is cut."""
-    pixels = ((image.detach().float().clamp(-1, 1) + 1) * 127.5).round().byte()
-    return [Image.fromarray(picture) for picture in pixels.permute(0, 2, 3, 1).cpu().numpy()]
 
 
 class Pictures:
@@ -176,6 +172,7 @@ class Editor:
         mapper: trained on that generator and that CLIP.
         relevance: (S, D), unit rows, or None: then every channel may move.
         domain: name, neutral prompt and defaults; those of ``Domain()`` if there is none.
+        encoder: picture -> ``w_plus`` for ``invert``, or None.
 
     Raises:
         ValueError: if the parts do not fit each other.
@@ -188,6 +185,7 @@ class Editor:
         mapper: DeltaMapper,
         relevance: Tensor | None = None,
         domain: Domain | None = None,
+        encoder: Encoder | None = None,
     ) -> None:
         size, dim = generator.layout.size, clip.dim
         if mapper.layout != generator.layout:
@@ -199,6 +197,11 @@ class Editor:
             raise ValueError(f"mapper and CLIP must have one feature size. Got {mapper.config.feature_dim} and {dim}.")
         if relevance is not None and relevance.shape != (size, dim):
             raise ValueError(f"relevance must have shape ({size}, {dim}). Got {tuple(relevance.shape)}.")
+        if encoder is not None:
+            got, fits = (encoder.config.num_ws, encoder.config.w_dim), (generator.num_ws, generator.config.w_dim)
+            if got != fits:
+                raise ValueError(f"encoder and generator must have w_plus of one shape. Got {got} and {fits}.")
+        self.encoder = encoder
         self.generator, self.clip, self.mapper, self.domain = generator.eval(), clip, mapper.eval(), domain or Domain()
         self.relevance = None if relevance is None else relevance.to(self.device)
         self._deltas: dict[tuple[str, str], Tensor] = {}
@@ -225,7 +228,9 @@ class Editor:
         clip = ClipEncoder.load(folder / domains.CLIP, device)
         mapper = DeltaMapper.load(folder / domains.MAPPER, device)
         path = folder / domains.RELEVANCE
-        return cls(generator, clip, mapper, load_relevance(path) if path.exists() else None, domain)
+        relevance = load_relevance(path) if path.exists() else None
+        path = folder / domains.ENCODER
+        return cls(generator, clip, mapper, relevance, domain, Encoder.load(path, device) if path.exists() else None)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the domain to a folder that ``from_pretrained`` reads; each file is whole or not there."""
@@ -235,6 +240,8 @@ class Editor:
         self.mapper.save(folder / domains.MAPPER)
         if self.relevance is not None:
             write_tensors(folder / domains.RELEVANCE, {"relevance": self.relevance}, {})
+        if self.encoder is not None:
+            self.encoder.save(folder / domains.ENCODER)
         self.domain.write(folder)  # last: without it the folder is no domain yet
 
     @torch.no_grad()
@@ -247,14 +254,40 @@ class Editor:
             truncation: 1 for the generator's full variety, 0 for its average; by default the domain's.
 
         Raises:
-            ValueError: if n is below 1 or truncation is not finite.
+            ValueError: if the seed is no whole number, n is below 1 or truncation is not finite.
         """
+        if not isinstance(seed, Integral):
+            raise ValueError(f"seed must be a whole number. Got {seed!r}.")
         truncation = self.domain.truncation if truncation is None else truncation
         if n < 1 or not math.isfinite(truncation):
             raise ValueError(f"n must be at least 1 and truncation finite. Got {n} and {truncation}.")
-        z = torch.randn(n, self.generator.config.z_dim, generator=torch.Generator().manual_seed(seed))
+        z = torch.randn(n, self.generator.config.z_dim, generator=torch.Generator().manual_seed(int(seed)))
         w = self.generator.mapping(z.to(self.device), truncation)
         return self.latent(w, {"seed": seed, "n": n, "truncation": truncation})
+
+    def invert(self, picture: Tensor | Picture, steps: int = 0) -> Latent:
+        """Latent of a picture from outside, so that it can be edited: what the generator draws instead of it.
+
+        Args:
+            picture: what ``to_tensor`` takes, or a tensor (B, 3, H, W) in [-1, 1]; the centre square is what counts.
+            steps: of optimisation after the encoder's look, for a closer likeness; needed where there is no encoder.
+
+        Raises:
+            ValueError: if it is no picture, or there is neither an encoder nor a number of steps.
+        """
+        if steps < 0 or (self.encoder is None and steps == 0):
+            raise ValueError(f"without an encoder, steps must be at least 1, better 300. Got {steps}.")
+        image = picture if isinstance(picture, Tensor) else to_tensor(picture)
+        with torch.no_grad():
+            self.clip.encode_image(image.to(self.device))  # refuses what is no picture
+            image = resize(image.to(self.device), self.generator.config.resolution)
+            if self.encoder is None:
+                w_plus = self.generator.w_avg.expand(len(image), self.generator.num_ws, -1)
+            else:
+                w_plus = torch.cat([self.encoder(part) for part in image.split(BATCH)])
+        if steps:
+            w_plus = refine(self.generator, image, w_plus, steps, features=self.clip.encode_image)
+        return self.latent(w_plus, {"picture": str(picture) if isinstance(picture, str | Path) else "given"})
 
     @torch.no_grad()
     def latent(self, w: Tensor, source: dict[str, Any] | None = None) -> Latent:
@@ -347,7 +380,9 @@ class Editor:
 
 
 def _strengths(strength: float | Sequence[float], count: int) -> tuple[float, ...]:
-    values = [strength] * count if isinstance(strength, Real) else list(strength)
+    if isinstance(strength, Tensor):
+        strength = strength.tolist()
+    values = list(strength) if isinstance(strength, list | tuple) else [strength] * count
     if len(values) != count or not count:
         raise ValueError(
             f"give one prompt or more, and one strength for all or for each. "

@@ -6,6 +6,7 @@ Speed is the median of many runs. What a notebook measures too is measured here 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import tempfile
 import time
@@ -16,12 +17,11 @@ import torch
 
 from deltaedit import Editor, extract_features, train_mapper
 from deltaedit.domains import find
-from deltaedit.portraits import evaluate
-from deltaedit.portraits.attributes import BINARY, SCALE
-from deltaedit.portraits.judge import Judge, accuracy
-from deltaedit.portraits.train import MAPPER, mean
 from deltaedit.record import write_record
 from deltaedit.training import plateau_row
+from deltaedit.worlds import evaluate
+from deltaedit.worlds.judge import Judge, accuracy
+from deltaedit.worlds.train import MAPPER, mean
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -36,16 +36,15 @@ def milliseconds(call: Callable[[int], object], runs: int = 30) -> float:
     return statistics.median(times[3:])
 
 
-def speeds(editor: Editor) -> dict[str, float]:
+def speeds(editor: Editor, prompts: list[str]) -> dict[str, float]:
     """Prompt to picture, and strength to picture, both with everything loaded."""
     latent = editor.sample(seed=0)
-    nouns = ("glasses", "a beard", "a hat", "blue hair", "bangs", "long hair", "earrings", "makeup", "red lipstick")
 
     def prompt(k: int) -> object:
         editor._deltas.clear()  # as if the prompt were new
-        return editor.edit(latent, f"face with {nouns[k % len(nouns)]}").image
+        return editor.edit(latent, prompts[k % len(prompts)]).image
 
-    made = editor.edit(latent, "face with glasses")
+    made = editor.edit(latent, prompts[0])
     return {
         "edit, prompt to picture (ms)": milliseconds(prompt),
         "moving the strength (ms)": milliseconds(lambda k: made.with_strength(k / 30).image),
@@ -67,14 +66,15 @@ def training(editor: Editor, folder: Path, n: int) -> dict[str, float]:
 
 def quality(editor: Editor, judge: Judge) -> dict[str, float]:
     """CLIP and judge on held-out renders, edits on held-out latents."""
-    image, factors = evaluate.held_out(4096, editor.generator.config.resolution)
-    shots, right = evaluate.zero_shot(editor.clip, image, factors), accuracy(judge, image, factors)
+    table = judge.world.table
+    image, factors = evaluate.held_out(judge.world, 4096, editor.generator.config.resolution)
+    shots, right = evaluate.zero_shot(judge.world, editor.clip, image, factors), accuracy(judge, image, factors)
     edits = evaluate.summary(evaluate.score_edits(editor, judge))
     return {
-        "CLIP zero-shot, binary mean (%)": 100 * mean(shots, BINARY),
+        "CLIP zero-shot, binary mean (%)": 100 * mean(shots, table.binary),
         "CLIP zero-shot, hair colours (%)": 100 * shots["hair_color"],
-        "judge, binary mean (%)": 100 * mean(right, BINARY),
-        "judge, scales R²": mean(right, SCALE),
+        "judge, binary mean (%)": 100 * mean(right, table.binary),
+        "judge, scales R²": mean(right, table.scale),
         "edits: target reached, mean (%)": 100 * edits["reached_mean"],
         "edits: target reached, worst prompt (%)": 100 * edits["reached_worst"],
         "edits: other binary attributes flipped, mean (%)": 100 * edits["flips_mean"],
@@ -89,11 +89,15 @@ def main() -> None:
     editor = Editor.from_pretrained("portraits")
     judge = Judge.load(find("portraits") / "judge.safetensors")
     start = time.perf_counter()
-    measures = speeds(editor)
+    measures = speeds(editor, [goal.prompt for goal in judge.world.goals])
     with tempfile.TemporaryDirectory() as folder:
         measures |= training(editor, Path(folder), arguments.pictures)
     with torch.no_grad():
         measures |= quality(editor, judge)
+    book = ROOT / "figures" / "book.json"  # what the last whole `make book` left
+    if book.exists():
+        told = json.loads(book.read_text(encoding="utf-8"))["measures"]
+        measures |= {name: value for name, value in told.items() if isinstance(value, int | float)}
     for name, value in measures.items():
         print(f"{name:52s} {value:8.1f}" if value >= 2 else f"{name:52s} {value:8.3f}")
     path = ROOT / "figures" / "bench.json"

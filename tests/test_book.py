@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import inspect
+import json
 import os
 import pkgutil
 import re
@@ -85,18 +86,18 @@ def test_every_work_is_cited():
 
 
 def public_modules() -> list[str]:
-    names = (module.name for module in pkgutil.walk_packages(deltaedit.__path__, "deltaedit.") if not module.ispkg)
+    names = (module.name for module in pkgutil.walk_packages(deltaedit.__path__, "deltaedit."))
     return [name for name in names if not any(part.startswith("_") for part in name.split("."))]
 
 
 def test_api_pages_list_every_public_module_once():
     listed = {
         name: re.findall(r"^\.\. automodule:: (\S+)$", prose(ROOT / f"book/api/{name}.md"), re.MULTILINE)
-        for name in ("method", "portraits")
+        for name in ("method", "worlds")
     }
-    assert sorted(listed["method"] + listed["portraits"]) == sorted(public_modules())
-    assert all(name.startswith("deltaedit.portraits.") for name in listed["portraits"])
-    assert not any(name.startswith("deltaedit.portraits.") for name in listed["method"])
+    assert sorted(listed["method"] + listed["worlds"]) == sorted(public_modules())
+    assert all(name.startswith("deltaedit.worlds") for name in listed["worlds"])
+    assert not any(name.startswith("deltaedit.worlds") for name in listed["method"])
 
 
 def test_docstrings_of_properties_read_well_on_the_api_pages():
@@ -161,7 +162,10 @@ def test_outputs_that_a_page_cannot_show_are_faults():
     alt = {"mystnb": {"image": {"alt": "A dot."}}}
     assert build.output_faults(notebook(new_code_cell(outputs=[picture], metadata=alt))) == []
     assert build.output_faults(notebook(new_code_cell(outputs=[widget], metadata={"tags": ["remove-output"]}))) == []
-    for output, words in ((picture, "without alternative text"), (widget, "live widget"), (html, "<img> without alt")):
+    progress, warning = (new_output("stream", name="stderr", text=text) for text in ("50%|#", "UserWarning: odd\n"))
+    assert build.output_faults(notebook(new_code_cell(outputs=[progress]))) == []
+    for output, words in ((picture, "without alternative text"), (widget, "live widget"), (html, "<img> without alt"),
+                          (warning, "UserWarning: odd")):  # fmt: skip
         (fault,) = build.output_faults(notebook(new_code_cell(outputs=[output])))
         assert words in fault
 
@@ -198,7 +202,7 @@ def small_book(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(ROOT / "book/api", root / "book/api", dirs_exist_ok=True)
     shutil.copy(ROOT / "_config.yml", root)
     toc = {"format": "jb-book", "root": "book/intro"}
-    toc["chapters"] = [{"file": f} for f in ("notebooks/01_small", "book/api/method", "book/api/portraits")]
+    toc["chapters"] = [{"file": f} for f in ("notebooks/01_small", "book/api/method", "book/api/worlds")]
     (root / "book/_toc.yml").write_text(yaml.safe_dump(toc))
     (root / "book/intro.md").write_text(
         "# A small book\n\nOne {cite}`lyu2023deltaedit`. Seed {glue:text}`../notebooks/01_small.ipynb::seed:.1f`.\n\n"
@@ -239,6 +243,10 @@ def test_small_book_builds_and_reads_offline(small_book: Path):
     assert re.search(r'<img[^>]+alt="One grey dot\."', page)
     assert re.search(r"Seed (<[^>]+>)+1\.0<", (html / "book/intro.html").read_text(encoding="utf-8"))
 
+    record = json.loads((small_book / "figures/book.json").read_text())
+    assert set(record["measures"]["seconds"]) == {"01_small"}
+    assert 0 < record["measures"]["peak memory of a notebook (GB)"] < 2
+
     again = run_build(small_book, "--no-html")
     assert "01_small.ipynb: unchanged" in again.stdout
     other = run_build(small_book, "--no-html", "-p", "seed", "3")
@@ -266,6 +274,13 @@ def test_failing_notebook_stops_the_build_and_is_named(small_book: Path):
     assert run.returncode == 1
     assert "01_small.ipynb failed" in run.stderr
     assert "the fifth cell" in run.stderr
+
+
+def test_cell_without_end_stops_the_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    nbformat.write(notebook(new_code_cell("import time\n\ntime.sleep(600)")), tmp_path / "endless.ipynb")
+    monkeypatch.setattr(build, "CELL_MINUTES", 1 / 60)
+    with pytest.raises(RuntimeError, match="endless.ipynb failed: a cell took more than"):
+        build.run_notebook(tmp_path / "endless.ipynb", tmp_path / "out/endless.ipynb", {}, "key", "label")
 
 
 def test_missing_notebook_is_named(small_book: Path):

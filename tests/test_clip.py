@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 from deltaedit._torchvision import open_clip
 from deltaedit.clip import TEMPLATES, ClipEncoder
 from deltaedit.files import read_tensors, write_tensors
+from deltaedit.pictures import to_tensor
 
 CONFIG = {
     "embed_dim": 16,
@@ -131,11 +133,17 @@ def test_published_weights_are_saved_by_name(clip, tmp_path, monkeypatch):
         (torch.zeros(1, 3, 32, 32, dtype=torch.uint8), "floats in"),
         (torch.full((1, 3, 32, 32), 255.0), "up to 255"),
         (torch.full((1, 3, 32, 32), torch.nan), "up to nan"),
+        (3, "must be a PIL image"),
     ],
 )
 def test_bad_pictures_stop_at_the_door(clip, bad, message):
     with pytest.raises(ValueError, match=message):
         clip.encode_image(bad)
+
+
+def test_a_picture_may_be_pils(clip):
+    picture = Image.new("L", (40, 30), 200)
+    torch.testing.assert_close(clip.encode_image(picture), clip.encode_image(to_tensor(picture)))
 
 
 @pytest.mark.parametrize("prompt", ["", "  ", None, 3])
@@ -163,6 +171,8 @@ def test_words_never_seen_are_named(clip):
     clip = ClipEncoder(clip.model, clip.tokenizer, clip.name, templates=("{}",), token_ids=[*known, 49406, 49407])
     with pytest.warns(UserWarning, match="never saw «zebra», «stripes»"):
         clip.text_feature("zebra face with stripes, zebra")
+    with pytest.warns(UserWarning, match="never saw «☺»"):
+        clip.text_feature("☺ face")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         clip.text_feature("Face with glasses, a hat")

@@ -135,3 +135,11 @@ def test_glue_is_read_in_all_its_spellings():
     text = "{glue}`a` {glue:text}`b:.2f` {glue:text}`../notebooks/x.ipynb::c:.1e`\n\n```{glue:figure} d\n:alt: e\n```"
     here = ROOT / "book/page.md"
     assert quoted(text, here) == [(here, "a"), (here, "b"), (ROOT / "notebooks/x.ipynb", "c"), (here, "d")]
+
+
+@each_notebook
+def test_no_output_widgets(path: Path):
+    """An executing client answers Output widgets on the socket it listens on, and can lose a reply: it would hang."""
+    for cell in code_cells(path):
+        names = {node.id for node in ast.walk(parse(cell)) if isinstance(node, ast.Name)}
+        assert not names & {"interact", "interactive", "interactive_output", "Output"}, cell.source.splitlines()[0]

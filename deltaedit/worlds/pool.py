@@ -1,4 +1,4 @@
-"""A pool of portraits painted ahead, so that three trainers need not paint the same pictures again and again."""
+"""A pool of pictures painted ahead, so that three trainers need not paint the same pictures again and again."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from .attributes import factors_from_z
-from .renderer import render
+from deltaedit.worlds.world import World
 
 BLOCK = 64  # pictures painted at a time: small enough to stay in a processor's cache
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Portraits on a device: latents, their factors, and their pictures as bytes.
+    """Pictures of a world on a device: latents, their factors, and their pictures as bytes.
 
     Attributes:
+        world: what they are pictures of.
         z: (n, z_dim) standard normal latents.
-        factors: (n, len(ATTRIBUTES)) what each latent stands for.
+        factors: (n, len(names)) what each latent stands for.
         pictures: (n, 3, H, W) uint8.
     """
 
+    world: World
     z: Tensor
     factors: Tensor
     pictures: Tensor
@@ -51,33 +52,34 @@ def latents(n: int, z_dim: int, seed: int) -> Tensor:
 
 
 @torch.no_grad()
-def paint(factors: Tensor, resolution: int) -> Tensor:
-    """Render many portraits block by block, uint8 (n, 3, resolution, resolution)."""
-    return torch.cat([to_bytes(render(block, resolution)) for block in factors.split(BLOCK)])
+def paint(world: World, factors: Tensor, resolution: int) -> Tensor:
+    """Render many pictures block by block, uint8 (n, 3, resolution, resolution)."""
+    return torch.cat([to_bytes(world.render(block, resolution)) for block in factors.split(BLOCK)])
 
 
-def open_pool(folder: str | Path, n: int, resolution: int = 64, z_dim: int = 64, seed: int = 0,
+def open_pool(world: World, folder: str | Path, n: int, resolution: int = 64, z_dim: int = 64, seed: int = 0,
               device: str | torch.device = "cpu") -> Pool:  # fmt: skip
     """Open a pool in a folder, painting what is missing; a killed run goes on where it was.
 
     Args:
-        folder: where pools are kept; the file's name holds resolution, z_dim and seed.
-        n: number of portraits.
+        world: what to paint.
+        folder: where pools are kept; the file's name holds world, resolution, z_dim and seed.
+        n: number of pictures.
         device: where they will live; on the CPU the pictures stay on disk, mapped into memory.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"portraits-{resolution}px-z{z_dim}-seed{seed}.bin"
+    path = folder / f"{world.name}-{resolution}px-z{z_dim}-seed{seed}.bin"
     size = 3 * resolution * resolution
     z = latents(n, z_dim, seed)
-    factors = torch.cat([factors_from_z(block) for block in z.split(4096)])
+    factors = torch.cat([world.factors_from_z(block) for block in z.split(4096)])
     done = path.stat().st_size // (size * BLOCK) * BLOCK if path.exists() else 0
     if done < n:
         with open(path, "ab") as file:
             file.truncate(done * size)  # a block cut short by a kill is painted again
-            for start in tqdm(range(done, n, BLOCK), desc=f"painting {n} portraits", unit="block"):
-                file.write(paint(factors[start : start + BLOCK].to(device), resolution).cpu().numpy().tobytes())
+            for start in tqdm(range(done, n, BLOCK), desc=f"painting {n} {world.name}", unit="block"):
+                file.write(paint(world, factors[start : start + BLOCK].to(device), resolution).cpu().numpy().tobytes())
             file.flush()
             os.fsync(file.fileno())
     pictures = torch.from_numpy(np.memmap(path, np.uint8, "c", shape=(n, 3, resolution, resolution)))
-    return Pool(z.to(device), factors.to(device), pictures.to(device))
+    return Pool(world, z.to(device), factors.to(device), pictures.to(device))

@@ -1,4 +1,4 @@
-"""Trains the miniature's CLIP: open_clip's own model, tokenizer and loss, on portraits and grammar-made captions."""
+"""Trains a miniature's CLIP: open_clip's own model, tokenizer and loss, on renders and grammar-made captions."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ from torch import Tensor, nn
 
 from deltaedit import _torchvision  # noqa: F401  before open_clip
 from deltaedit.loop import fit, learning_rate
-from deltaedit.portraits.attributes import column
-from deltaedit.portraits.captions import captions
-from deltaedit.portraits.pool import Pool
+from deltaedit.worlds.pool import Pool
+from deltaedit.worlds.world import World
 
-CONFIG = Path(__file__).parent / "clip_config" / "portraits-clip.json"
+CONFIG = Path(__file__).parent / "clip_config" / "miniature-clip.json"
 
 
 @dataclass(frozen=True)
@@ -30,8 +29,8 @@ class Lessons:
         facts: how many facts a caption names, from and to.
         negation: share of facts that say what is not there. A word said as often of its absence as of its presence
             means nothing to a model that does not yet read «no», so there are none while small things are learnt.
-        alike: whether batches are made of groups that share what is seen first (``COARSE``), so that lips, brows and
-            beards are what is left to tell their pictures apart.
+        alike: whether batches are made of groups that share what is seen first (``World.coarse``), so that lips, brows
+            and beards are what is left to tell their pictures apart.
     """
 
     until: int
@@ -51,7 +50,7 @@ class ClipTraining:
             thrown away afterwards.
     """
 
-    model: str = "portraits-clip"
+    model: str = "miniature-clip"
     lessons: tuple[Lessons, ...] = (Lessons(800, (1, 7), 0.0, False), Lessons(1500, (3, 8), 0.0, True),
                                     Lessons(2100, (2, 8), 0.15, True))  # fmt: skip
     words: float = 1.0
@@ -68,17 +67,14 @@ class ClipTraining:
         return self.lessons[-1].until
 
 
-COARSE = ("hat", "hair_color", "clothes", "background")  # what a model sees first
-
-
-def whole_descriptions(factors: Tensor, rng: random.Random) -> list[str]:
+def whole_descriptions(world: World, factors: Tensor, rng: random.Random) -> list[str]:
     """Captions that name all there is to see, and nothing that is not there."""
-    return captions(factors, rng, 99, 99, negation=0.0)
+    return world.captions(factors, rng, 99, 99, negation=0.0)
 
 
-def vocabulary_of(factors: Tensor) -> list[str]:
+def vocabulary_of(world: World, factors: Tensor) -> list[str]:
     """The words of many whole descriptions, sorted."""
-    return sorted({word for text in whole_descriptions(factors, random.Random(0)) for word in _split(text)})
+    return sorted({word for text in whole_descriptions(world, factors, random.Random(0)) for word in _split(text)})
 
 
 def words_in(texts: list[str], vocabulary: dict[str, int]) -> Tensor:
@@ -93,9 +89,9 @@ def _split(text: str) -> list[str]:
     return text.replace(",", " ").split()
 
 
-def groups_of(factors: Tensor) -> list[Tensor]:
-    """Indices of portraits that are the same in ``COARSE``, group by group."""
-    keys = torch.stack([column(factors, name) for name in COARSE], dim=1).round().long()
+def groups_of(world: World, factors: Tensor) -> list[Tensor]:
+    """Indices of pictures that are the same in what is seen first, group by group."""
+    keys = torch.stack([world.table.column(factors, name) for name in world.coarse], dim=1).round().long()
     _, group = keys.unique(dim=0, return_inverse=True)
     order = group.argsort(stable=True)
     return list(order.split(group.bincount().tolist()))
@@ -111,7 +107,7 @@ def alike(groups: list[Tensor], n: int, size: int, rng: torch.Generator) -> Tens
 
 def train_clip(pool: Pool, folder: str | Path, config: ClipTraining = ClipTraining(),
                stop_after: int | None = None) -> tuple[nn.Module, list[dict[str, float]]]:  # fmt: skip
-    """Train on a pool of portraits, with new captions at every step; returns the moving average, and the log.
+    """Train on a pool of pictures, with new captions at every step; returns the moving average, and the log.
 
     Args:
         pool: pictures and factors, on the device to train on.
@@ -120,14 +116,14 @@ def train_clip(pool: Pool, folder: str | Path, config: ClipTraining = ClipTraini
     import open_clip
 
     open_clip.add_model_config(CONFIG)
-    device = pool.z.device
+    world, device = pool.world, pool.z.device
     torch.manual_seed(config.seed)
     model = open_clip.create_model(config.model, force_image_size=pool.pictures.shape[-1], device=device)
     tokenizer = open_clip.get_tokenizer(config.model)
     model.visual.to(memory_format=torch.channels_last)
     average = copy.deepcopy(model).requires_grad_(False)
     contrast = open_clip.loss.ClipLoss()
-    vocabulary = {word: k for k, word in enumerate(vocabulary_of(pool.factors[:4096]))}
+    vocabulary = {word: k for k, word in enumerate(vocabulary_of(world, pool.factors[:4096]))}
     names_words = nn.Linear(model.visual.output_dim, len(vocabulary), device=device)
     parameters = [*model.parameters(), *names_words.parameters()]
     decayed = [p for p in parameters if p.ndim > 1]
@@ -147,14 +143,14 @@ def train_clip(pool: Pool, folder: str | Path, config: ClipTraining = ClipTraini
         else:
             index = torch.randint(len(pool), (config.batch_size,), generator=rng, device=device)
         rand = random.Random(f"{config.seed}/{step}")
-        words = captions(pool.factors[index], rand, *lesson.facts, negation=lesson.negation)
+        words = world.captions(pool.factors[index], rand, *lesson.facts, negation=lesson.negation)
         image = ((pool.images(index) + 1) / 2 - mean) / std
         with torch.autocast(device.type, torch.bfloat16):
             seen = model.encode_image(image.to(memory_format=torch.channels_last))
             text_feature = model.encode_text(tokenizer(words).to(device), normalize=True)
         image_feature = F.normalize(seen.float(), dim=-1)
         loss = contrast(image_feature, text_feature.float(), model.logit_scale.exp())
-        told = words_in(whole_descriptions(pool.factors[index], rand), vocabulary).to(device)
+        told = words_in(whole_descriptions(world, pool.factors[index], rand), vocabulary).to(device)
         naming = F.binary_cross_entropy_with_logits(names_words(seen.float()), told) * math.sqrt(len(vocabulary))
         optimizer.zero_grad(set_to_none=True)
         (loss + config.words * naming).backward()
@@ -168,7 +164,7 @@ def train_clip(pool: Pool, folder: str | Path, config: ClipTraining = ClipTraini
             hit = (image_feature @ text_feature.float().T).argmax(1) == torch.arange(len(index), device=device)
         return {"loss": loss, "words": naming, "retrieval": hit.float().mean(), "scale": model.logit_scale.exp()}
 
-    groups = groups_of(pool.factors)
+    groups = groups_of(world, pool.factors)
     carries = {"model": model, "average": average, "words": names_words, "optimizer": optimizer}
     log = fit(step_fn, config.steps, name="CLIP", folder=folder, seed=config.seed, device=device,
               describes=asdict(config), carries=carries,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,8 +15,10 @@ from torch import Tensor, nn
 
 from deltaedit.files import read_module, write_tensors
 from deltaedit.loop import fit, learning_rate
-from deltaedit.portraits.attributes import ATTRIBUTES, BINARY, CHOICE, INDEX, NAMES, SCALE, Choice, attribute, visible
-from deltaedit.portraits.pool import Pool
+from deltaedit.worlds import named
+from deltaedit.worlds.pool import Pool
+from deltaedit.worlds.table import Table
+from deltaedit.worlds.world import World
 
 
 @dataclass(frozen=True)
@@ -27,11 +30,11 @@ class JudgeConfig:
 
 
 class Judge(nn.Module):
-    """Reads attributes off pictures: (B, 3, H, W) in [-1, 1] → a logit, logits or a number per attribute."""
+    """Reads a world's attributes off pictures: (B, 3, H, W) in [-1, 1] → a logit, logits or a number per attribute."""
 
-    def __init__(self, config: JudgeConfig = JudgeConfig()) -> None:
+    def __init__(self, world: World, config: JudgeConfig = JudgeConfig()) -> None:
         super().__init__()
-        self.config = config
+        self.world, self.config = world, config
         w = config.width
         blocks: list[nn.Module] = [nn.Conv2d(3, w, 5, 2, 2), nn.BatchNorm2d(w), nn.ReLU()]
         for a, b in ((w, 2 * w), (2 * w, 4 * w), (4 * w, 4 * w)):
@@ -39,63 +42,86 @@ class Judge(nn.Module):
                        nn.Conv2d(b, b, 3, 1, 1), nn.BatchNorm2d(b), nn.ReLU()]  # fmt: skip
         self.body = nn.Sequential(*blocks)
         self.embed = nn.Linear(4 * w * (config.resolution // 16) ** 2, 256)
-        self.sizes = [len(a.options) if isinstance(a, Choice) else 1 for a in ATTRIBUTES]
-        self.head = nn.Linear(256, sum(self.sizes))
+        self.head = nn.Linear(256, sum(world.table.outputs))
 
-    def embedding(self, image: Tensor) -> Tensor:
-        """What the judge sees, (B, 256): the layer from which all attributes are read."""
+    def features(self, image: Tensor) -> list[Tensor]:
+        """All that is seen on the way, (B, C, H', W') each, from edges to ``embedding``, the last, (B, 256, 1, 1)."""
         size = self.config.resolution
         if image.ndim != 4 or image.shape[1] != 3:
             raise ValueError(f"The judge takes images (B, 3, H, W), got {tuple(image.shape)}.")
         if image.shape[-2:] != (size, size):
             image = F.interpolate(image, (size, size), mode="bilinear", antialias=True)
-        return F.relu(self.embed(self.body(image).flatten(1)))
+        x, out = image, []
+        for layer in self.body:
+            x = layer(x)
+            if isinstance(layer, nn.ReLU):
+                out.append(x)
+        return [*out, F.relu(self.embed(x.flatten(1)))[:, :, None, None]]
+
+    def embedding(self, image: Tensor) -> Tensor:
+        """What the judge sees, (B, 256): the layer from which all attributes are read."""
+        return self.features(image)[-1].flatten(1)
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """Raw outputs by attribute: a logit (B,), logits (B, options) for a Choice, or a value (B,) for a Scale."""
-        parts = self.head(self.embedding(image)).split(self.sizes, dim=1)
-        pairs = zip(ATTRIBUTES, parts, strict=True)
-        return {a.name: part if isinstance(a, Choice) else part[:, 0] for a, part in pairs}
+        return self.world.table.by_name(self.head(self.embedding(image)))
 
     @torch.no_grad()
     def read(self, image: Tensor, batch_size: int = 256) -> Tensor:
-        """The factors seen in pictures (B, len(ATTRIBUTES)): 0 or 1, the option's index, or a number."""
+        """The factors seen in pictures (B, len(names)): 0 or 1, the option's index, or a number."""
         rows = []
         for batch in image.split(batch_size):
             out = self(batch)
-            rows.append(torch.stack([self._decide(name, out[name]) for name in NAMES], dim=1))
+            rows.append(torch.stack([self._decide(name, out[name]) for name in self.world.table.names], dim=1))
         return torch.cat(rows)
 
-    @staticmethod
-    def _decide(name: str, out: Tensor) -> Tensor:
-        if name in BINARY:
+    def _decide(self, name: str, out: Tensor) -> Tensor:
+        if name in self.world.table.binary:
             return (out > 0).float()
-        return out.argmax(1).float() if name in CHOICE else out.float()
+        return out.argmax(1).float() if name in self.world.table.choice else out.float()
 
     def save(self, path: str | Path) -> None:
-        """Write weights in half precision and the configuration to one safetensors file."""
-        write_tensors(path, self.state_dict(), {"config": asdict(self.config)}, half=True)
+        """Write weights in half precision, the configuration and the world's name to one safetensors file."""
+        about = {"config": asdict(self.config), "world": self.world.name}
+        write_tensors(path, self.state_dict(), about, half=True)
 
     @classmethod
-    def load(cls, path: str | Path, device: str | torch.device = "cpu") -> Judge:
-        """Read what ``save`` wrote, in evaluation mode; raises ``ValueError`` if it is missing or another model."""
-        return read_module(path, lambda meta: cls(JudgeConfig(**meta["config"]))).to(device)
+    def load(cls, path: str | Path, device: str | torch.device = "cpu", world: World | None = None) -> Judge:
+        """Read what ``save`` wrote, in evaluation mode.
+
+        Args:
+            path: the file.
+            device: where the judge will live.
+            world: whose attributes it must read; by default those of the world that it was trained on.
+
+        Raises:
+            ValueError: if the file is missing or another model, or the judge is one of another world.
+        """
+
+        def build(meta: dict[str, Any]) -> Judge:
+            name = meta.get("world", "portraits")  # the first judge's file names none
+            if world is not None and name != world.name:
+                raise ValueError(f"the judge in {path} reads {name}, not {world.name}: load the one of {world.name}.")
+            return cls(named(name), JudgeConfig(**meta["config"]))
+
+        return read_module(path, build).to(device)
 
 
-def judge_loss(out: dict[str, Tensor], factors: Tensor, seen: Tensor) -> Tensor:
+def judge_loss(table: Table, out: dict[str, Tensor], factors: Tensor, seen: Tensor) -> Tensor:
     """Sum over attributes of cross entropy or squared error, of those that can be seen.
 
     Args:
+        table: the world's.
         out: what ``Judge.forward`` gave.
-        factors: (B, len(ATTRIBUTES)) the truth.
-        seen: (B, len(ATTRIBUTES)) bool, see :func:`deltaedit.portraits.attributes.visible`.
+        factors: (B, len(names)) the truth.
+        seen: (B, len(names)) bool, see ``World.visible``.
     """
     total = factors.new_zeros(())
-    for name in NAMES:
-        y, mask = factors[:, INDEX[name]], seen[:, INDEX[name]].float()
-        if name in BINARY:
+    for k, name in enumerate(table.names):
+        y, mask = factors[:, k], seen[:, k].float()
+        if name in table.binary:
             loss = F.binary_cross_entropy_with_logits(out[name].float(), y, reduction="none")
-        elif name in CHOICE:
+        elif name in table.choice:
             loss = F.cross_entropy(out[name].float(), y.long(), reduction="none")
         else:
             loss = 4 * (out[name].float() - y).square()
@@ -117,13 +143,13 @@ class JudgeTraining:
 
 def train_judge(pool: Pool, folder: str | Path, config: JudgeTraining = JudgeTraining(),
                 stop_after: int | None = None) -> tuple[Judge, list[dict[str, float]]]:  # fmt: skip
-    """Train on a pool of portraits; returns the judge and the log.
+    """Train on a pool of pictures; returns the judge and the log.
 
     Pictures are jittered in brightness, blurred a little and given noise, so that it also reads generated ones.
     """
     device = pool.z.device
     torch.manual_seed(config.seed)
-    judge = Judge(config.model).to(device, memory_format=torch.channels_last)
+    judge = Judge(pool.world, config.model).to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(judge.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
 
     def step_fn(step: int, rng: torch.Generator) -> dict[str, Tensor]:
@@ -134,7 +160,7 @@ def train_judge(pool: Pool, folder: str | Path, config: JudgeTraining = JudgeTra
         with torch.autocast(device.type, torch.bfloat16):
             out = judge(image.to(memory_format=torch.channels_last))
         factors = pool.factors[index]
-        loss = judge_loss(out, factors, visible(factors))
+        loss = judge_loss(pool.world.table, out, factors, pool.world.visible(factors))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -161,12 +187,12 @@ def accuracy(judge: Judge, image: Tensor, factors: Tensor) -> dict[str, float]:
     Returns:
         The share read right for a Binary or a Choice; the coefficient of determination R² for a Scale.
     """
-    read, seen = judge.read(image), visible(factors)
+    table = judge.world.table
+    read, seen = judge.read(image), table.visible(factors)
     out = {}
-    for name in NAMES:
-        k = INDEX[attribute(name).name]
+    for k, name in enumerate(table.names):
         y, guess = factors[seen[:, k], k], read[seen[:, k], k]
-        if name in SCALE:
+        if name in table.scale:
             out[name] = float(1 - (guess - y).square().mean() / y.var(unbiased=False))
         else:
             out[name] = float((guess == y).float().mean())

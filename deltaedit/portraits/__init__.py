@@ -1,1 +1,0 @@
-"""The miniature world: portraits of which everything is known, and the models trained on them."""

@@ -1,0 +1,131 @@
+"""A caption grammar over a world's table: synonyms, word orders, negations, and never the whole story."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from deltaedit.worlds.table import Binary, Choice
+
+if TYPE_CHECKING:
+    from deltaedit.worlds.world import World
+
+Fact = tuple[str, str]  # a phrase and its form, see ``Binary``
+
+
+def negations(a: Binary) -> tuple[Fact, ...]:
+    """Phrases for «it is not there»."""
+    denial = (f"without {a.yes[0]}", "after") if a.form == "with" else (f"not {a.yes[0]}", a.form)
+    return (*((phrase, "with") for phrase in a.no), denial)
+
+
+def facts(world: World, row: Tensor, seen: Tensor, rng: random.Random) -> tuple[list[Fact], list[Fact]]:
+    """What can truly be said of one picture: what is there, and what is not.
+
+    Args:
+        world: whose table and words.
+        row: its factors (len(names),).
+        seen: its row of ``world.visible``.
+        rng: chooses among synonyms.
+    """
+    there: list[Fact] = []
+    absent: list[Fact] = []
+    for a, value, can_be_seen in zip(world.table.attributes, row.tolist(), seen.tolist(), strict=True):
+        if not can_be_seen or getattr(a, "form", "") == "noun":  # nouns are for ``world.called``
+            continue
+        if isinstance(a, Binary):
+            if value > 0.5:
+                there.append((rng.choice(a.yes), a.form))
+            else:
+                absent.append(rng.choice(negations(a)))
+        elif isinstance(a, Choice):
+            option = list(a.options)[round(value)]
+            there.append((rng.choice(a.words[option]), a.form))
+        elif words := a.low if value < a.ends[0] else a.high if value > a.ends[1] else ():
+            there.append((rng.choice(words), a.form))
+    return there, absent
+
+
+def sentence(world: World, chosen: Iterable[Fact], nouns: tuple[str, ...], rng: random.Random) -> str:
+    """One caption that says the chosen facts about one of the nouns, in one of several word orders."""
+    chosen = list(chosen)
+    rng.shuffle(chosen)
+    adjectives = [phrase for phrase, form in chosen if form == "adjective"]
+    things = _merge([fact for fact in chosen if fact[1] in ("with", "after")], world.merge, rng)
+    noun, lead = rng.choice(nouns), rng.choice(world.leads)
+    order = rng.random()
+    if order < 0.15:  # tags
+        words = [*([noun] if rng.random() < 0.5 else []), *adjectives, *(phrase for phrase, _ in things)]
+        rng.shuffle(words)
+        return ", ".join(words or [noun])
+    if order < 0.3 and adjectives and things:  # «a person with a hat who is old and smiling»
+        words = f"{lead}{noun} {_joined(things)} who is {_listed(adjectives)}"
+    else:
+        words = f"{lead}{' '.join(adjectives)} {noun} {_joined(things)}"
+    return re.sub(r"\ba (?=[aeou])", "an ", " ".join(words.split()))
+
+
+def _merge(things: list[Fact], nouns: tuple[str, ...], rng: random.Random) -> list[Fact]:
+    for noun in nouns:
+        same = [fact for fact in things if fact[1] == "with" and fact[0].endswith(f" {noun}")
+                and fact[0].count(" ") <= 2 and not fact[0].startswith(("no ", "a "))]  # fmt: skip
+        if len(same) > 1 and rng.random() < 0.6:
+            words = [phrase.removesuffix(f" {noun}") for phrase, _ in same]
+            things = [fact for fact in things if fact not in same] + [(f"{' '.join(words)} {noun}", same[0][1])]
+    return things
+
+
+def _listed(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _joined(things: list[Fact]) -> str:
+    having = [phrase for phrase, form in things if form == "with"]
+    other = [phrase for phrase, form in things if form == "after"]
+    return " ".join(([f"with {_listed(having)}"] if having else []) + other)
+
+
+def captions(world: World, factors: Tensor, rng: random.Random, at_least: int = 1, at_most: int = 7,
+             negation: float = 0.22) -> list[str]:  # fmt: skip
+    """A true caption for every picture, naming a few of the things that can be seen in it.
+
+    Args:
+        world: whose table and words.
+        factors: (B, len(names)).
+        rng: source of all choices.
+        at_least, at_most: how many facts a caption names; one in fifty names none.
+        negation: share of facts that say what is not there.
+    """
+    out = []
+    for row, seen in zip(factors.cpu(), world.visible(factors).cpu(), strict=True):
+        there, absent = facts(world, row, seen, rng)
+        count = 0 if rng.random() < 0.02 else rng.randint(at_least, at_most)
+        negative = min(len(absent), sum(rng.random() < negation for _ in range(count)))
+        chosen = rng.sample(there, min(len(there), count - negative)) + rng.sample(absent, negative)
+        out.append(sentence(world, chosen, world.called(row), rng))
+    return out
+
+
+def prompt(world: World, name: str, value: bool | str) -> str:
+    """The canonical prompt for an attribute's value, such as «face with glasses», «old face», «face with blue eyes».
+
+    Args:
+        world: whose table, words and neutral prompt.
+        name: an attribute of the table.
+        value: a truth value for a Binary; an option for a Choice; «low» or «high» for a Scale.
+    """
+    a = world.table.attribute(name)
+    if isinstance(a, Binary):
+        phrase, form = (a.yes[0], a.form) if value else negations(a)[0]
+    else:
+        words = a.words.get(str(value)) if isinstance(a, Choice) else a.low if value == "low" else a.high
+        phrase, form = words[0] if words else "", a.form
+    if not phrase:
+        raise ValueError(f"No words were given to {name!r} = {value!r} in the attribute table.")
+    if form == "noun":
+        return phrase
+    return f"{phrase} {world.neutral}" if form == "adjective" else f"{world.neutral} {_joined([(phrase, form)])}"

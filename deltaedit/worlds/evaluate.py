@@ -1,0 +1,169 @@
+"""How good the models of a world are: CLIP on held-out renders, and edits as the judge sees them."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from deltaedit.clip import ClipEncoder
+from deltaedit.editor import Editor, Latent
+from deltaedit.worlds.judge import Judge
+from deltaedit.worlds.pool import BLOCK
+from deltaedit.worlds.table import Binary, Choice
+from deltaedit.worlds.world import Goal, World
+
+HELD_OUT = 987_654  # seed of renders and latents that no trainer sees
+
+
+def paint(world: World, factors: Tensor, resolution: int) -> Tensor:
+    """Renders of many pictures, block by block, (n, 3, resolution, resolution) in [-1, 1]."""
+    return torch.cat([world.render(block, resolution) for block in factors.split(BLOCK)])
+
+
+def held_out(world: World, n: int, resolution: int = 64, seed: int = HELD_OUT) -> tuple[Tensor, Tensor]:
+    """Renders that no trainer saw, with their factors: images (n, 3, H, W) and (n, len(names))."""
+    factors = world.sample(n, torch.Generator().manual_seed(seed))
+    return paint(world, factors, resolution), factors
+
+
+@torch.no_grad()
+def image_features(clip: ClipEncoder, image: Tensor, batch_size: int = 256) -> Tensor:
+    """Unit image features (B, D), batch by batch."""
+    return torch.cat([clip.encode_image(batch.to(clip.device)).cpu() for batch in image.split(batch_size)])
+
+
+@torch.no_grad()
+def zero_shot(world: World, clip: ClipEncoder, image: Tensor, factors: Tensor) -> dict[str, float]:
+    """Accuracy of CLIP, by attribute, at telling values apart by their prompts, on pictures where they can be seen.
+
+    Binary attributes and choices only; for a binary one the two prompts are «with» and «without».
+    """
+    feature, seen = image_features(clip, image), world.visible(factors)
+    out = {}
+    for k, a in enumerate(world.table.attributes):
+        values = [False, True] if isinstance(a, Binary) else list(a.options) if isinstance(a, Choice) else []
+        if values:
+            text = torch.stack([clip.text_feature(world.prompt(a.name, value)) for value in values]).cpu()
+            mask = seen[:, k]
+            guess = (feature[mask] @ text.T).argmax(dim=1)
+            out[a.name] = float((guess == factors[mask, k]).float().mean())
+    return out
+
+
+@torch.no_grad()
+def retrieval(world: World, clip: ClipEncoder, image: Tensor, factors: Tensor, seed: int = 0) -> float:
+    """Share of captions, of three to five facts, whose own picture is the nearest among all pictures (R@1)."""
+    text = clip.encode_text(world.captions(factors, random.Random(seed), at_least=3, at_most=5)).cpu()
+    return float(((text @ image_features(clip, image).T).argmax(dim=1) == torch.arange(len(image))).float().mean())
+
+
+@dataclass(frozen=True)
+class EditScore:
+    """How edits towards one goal went.
+
+    Attributes:
+        reached: share of pictures in which the judge sees the goal afterwards, of those in which it did not before.
+        flips: share of the other binary attributes, visible before and after, that changed, all pictures together.
+        n: how many pictures lacked the goal and could show it.
+        flipped: the same share attribute by attribute, of those visible in a tenth of the pictures or more.
+    """
+
+    goal: Goal
+    reached: float
+    flips: float
+    n: int
+    flipped: dict[str, float]
+
+
+@torch.no_grad()
+def score_edits(editor: Editor, judge: Judge, goals: tuple[Goal, ...] | None = None, n: int = 200,
+                strength: float = 1.0, threshold: float | None = None, seed: int = HELD_OUT,
+                latent: Latent | None = None) -> list[EditScore]:  # fmt: skip
+    """Edit ``n`` held-out pictures towards each goal, one prompt at a time, and let the judge look.
+
+    Args:
+        editor: what is measured; its own default threshold where ``threshold`` is None.
+        judge: reads the attributes before and after.
+        goals: attribute values, each with its canonical prompt; by default all of the judge's world.
+        latent: what is edited, in place of ``n`` samples of a seed.
+    """
+    goals = judge.world.goals if goals is None else goals
+    latent = editor.sample(seed=seed, n=n) if latent is None else latent
+    before = judge.read(editor.edit(latent, goals[0].prompt, strength=0.0).tensor.clamp(-1, 1))
+    scores = []
+    for goal in tqdm(goals, desc="judging edits"):
+        edited = editor.edit(latent, goal.prompt, strength=strength, threshold=threshold).tensor
+        scores.append(score(goal, before, judge.read(edited.clamp(-1, 1))))
+    return scores
+
+
+def score(goal: Goal, before: Tensor, after: Tensor) -> EditScore:
+    """The score of one goal from what the judge read before and after, (B, len(names)) each."""
+    table = goal.world.table
+    could = table.column(table.visible(before), goal.name) & ~goal.reached(before)
+    both = table.visible(before) & table.visible(after)
+    n, changed, looked, flipped = int(could.sum()), 0, 0, {}
+    for name in table.binary:
+        if name != goal.name:
+            mask = could & table.column(both, name)
+            seen = int(mask.sum())
+            change = int((table.column(before, name) != table.column(after, name))[mask].sum())
+            changed, looked = changed + change, looked + seen
+            if seen and 10 * seen >= n:
+                flipped[name] = change / seen
+    reached = float(goal.reached(after)[could].float().mean()) if n else float("nan")
+    return EditScore(goal, reached, changed / max(1, looked), n, flipped)
+
+
+def summary(scores: list[EditScore]) -> dict[str, float]:
+    """Means over goals: share reached, of the worst goal too, and share of other binary attributes flipped."""
+    reached = [s.reached for s in scores if s.n]
+    return {"reached_mean": round(sum(reached) / len(reached), 4), "reached_worst": round(min(reached), 4),
+            "flips_mean": round(sum(s.flips for s in scores) / len(scores), 4), "prompts": len(scores)}  # fmt: skip
+
+
+@torch.no_grad()
+def score_inversion(editor: Editor, judge: Judge, n: int = 200, seed: int = HELD_OUT + 2) -> dict[str, float]:
+    """What is left of held-out renders after inversion, and what edits do to them then.
+
+    Returns:
+        ``kept``: share of the attributes that are there or not, or one of several, which the judge reads as before;
+        ``kept_<name>`` for each; ``difference``: mean absolute, of pixels in [-1, 1]; and ``summary`` of the edits.
+    """
+    table = judge.world.table
+    image, _ = held_out(judge.world, n, editor.generator.config.resolution, seed)
+    latent = editor.invert(image)
+    before, after = judge.read(image.to(editor.device)), judge.read(latent.tensor.clamp(-1, 1))
+    seen = table.visible(before)
+    same = {name: (table.column(before, name) == table.column(after, name))[table.column(seen, name)]
+            for name in (*table.binary, *table.choice)}  # fmt: skip
+    return {"kept": float(torch.cat(list(same.values())).float().mean()),
+            "difference": float((latent.tensor - image.to(editor.device)).abs().mean()),
+            **summary(score_edits(editor, judge, latent=latent)),
+            **{f"kept_{name}": float(row.float().mean()) for name, row in same.items()}}  # fmt: skip
+
+
+@torch.no_grad()
+def calibrate(editor: Editor, judge: Judge, gains: tuple[float, ...] = (0.65, 0.8, 1.0, 1.25),
+              thresholds: tuple[float, ...] = (0.05, 0.1, 0.2), n: int = 48,
+              seed: int = HELD_OUT + 1) -> list[dict[str, float]]:  # fmt: skip
+    """What each gain and threshold would give, on pictures other than those that scores are made on."""
+    rows = []
+    for threshold in thresholds:
+        for gain in gains:
+            strength = gain / editor.domain.gain
+            scores = score_edits(editor, judge, n=n, strength=strength, threshold=threshold, seed=seed)
+            rows.append({"gain": gain, "threshold": threshold, **summary(scores)})
+    return rows
+
+
+def best_setting(rows: list[dict[str, float]], flips: float = 0.06) -> dict[str, float]:
+    """The setting that reaches most goals among those that flip few others, or that flips fewest."""
+    gentle = [row for row in rows if row["flips_mean"] <= flips]
+    if gentle:
+        return max(gentle, key=lambda row: row["reached_mean"])
+    return min(rows, key=lambda row: row["flips_mean"])

@@ -1,0 +1,214 @@
+"""Makes the weights that ship with the library: ``python -m deltaedit.worlds.train all``, of every world.
+
+Every part goes on from its last checkpoint in the folder of runs, and leaves its weights with a card beside them:
+what data, how many steps and seconds, on what, with which versions, and how good it is on pictures never seen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deltaedit.clip import ClipEncoder
+from deltaedit.domains import CLIP, ENCODER, GENERATOR, Domain
+from deltaedit.editor import Editor
+from deltaedit.features import extract_features
+from deltaedit.files import write_json
+from deltaedit.inversion import EncoderTraining, train_encoder
+from deltaedit.record import surroundings
+from deltaedit.relevance import estimate_relevance
+from deltaedit.stylegan2 import Generator
+from deltaedit.training import MapperTraining, train_mapper
+from deltaedit.worlds import NAMES, evaluate, named
+from deltaedit.worlds.judge import Judge, JudgeConfig, JudgeTraining, accuracy, train_judge
+from deltaedit.worlds.pool import Pool, latents, open_pool
+from deltaedit.worlds.train_clip import ClipTraining, train_clip
+from deltaedit.worlds.train_generator import GeneratorTraining, train_generator
+from deltaedit.worlds.world import World
+
+PICTURES = 102_400
+RESOLUTION = 64
+"""What the judge and CLIP look at, and the generator's stages up to there; larger pictures are dear to render."""
+PERCEPTION = JudgeTraining(model=JudgeConfig(width=24), seed=2000)
+"""The network of the generator's perceptual distance: like the judge, but another one, so that none grades itself."""
+PARTS = ("judge", "clip", "generator", "domain", "encoder")
+MAPPER = MapperTraining(steps=4000, batch_size=256, lr=0.2, warmup=100, cooldown=0.5, standardize=True, hidden=256,
+                        last_activation=False)  # fmt: skip
+"""A miniature's mapper: unlike the paper's its last layer is linear, and channels count in their own spread."""
+
+
+def mean(values: dict[str, float], names: tuple[str, ...]) -> float:
+    """Mean over attributes."""
+    return sum(values[name] for name in names) / len(names)
+
+
+def rounded(values: dict[str, float]) -> dict[str, float]:
+    """To four decimals, as cards hold them."""
+    return {name: round(float(value), 4) for name, value in values.items()}
+
+
+def write_card(folder: Path, name: str, *, data: str, objective: str, recipe: dict[str, Any],
+               log: list[dict[str, float]], measured: dict[str, Any], device: torch.device) -> None:  # fmt: skip
+    """Write ``<name>.card.json``: everything a reader must know to trust a model or to make it again."""
+    every = max(1, len(log) // 150)
+    thin = [row for k, row in enumerate(log) if not k % every or "binary" in row or row is log[-1]]
+    write_json(folder / f"{name}.card.json", {
+        "model": name, "data": data, "objective": objective, "recipe": recipe, "measured": measured,
+        "curve": thin, **surroundings(device),
+    })  # fmt: skip
+
+
+def make_clip(pool: Pool, runs: Path, out: Path, config: ClipTraining = ClipTraining()) -> None:
+    """Train CLIP and write it with its card; only the token embeddings that captions use are kept."""
+    import open_clip
+
+    model, log = train_clip(pool, runs / "clip", config)
+    tokenizer = open_clip.get_tokenizer(config.model)
+    world = pool.world
+    words = world.captions(pool.factors[:20_000], random.Random(config.seed))
+    words += [template.format(world.neutral) for template in world.templates]
+    tokens = tokenizer(words).unique()
+    clip = ClipEncoder(model, tokenizer, config.model, templates=world.templates, token_ids=tokens)
+    clip.save(out / CLIP)
+    clip = ClipEncoder.load(out / CLIP, pool.z.device)
+    image, factors = evaluate.held_out(world, 4096, pool.pictures.shape[-1])
+    shots = evaluate.zero_shot(world, clip, image, factors)
+    write_card(out, "clip", data=f"{len(pool)} renders, new captions at every step; pairs seen: "
+               f"{config.steps * config.batch_size}", objective="contrastive (open_clip's ClipLoss)",
+               recipe=asdict(config), log=log, device=pool.z.device, measured={
+                   "zero_shot": rounded(shots), "zero_shot_binary_mean": round(mean(shots, world.table.binary), 4),
+                   "retrieval_at_1_of_1000": round(evaluate.retrieval(world, clip, image[:1000], factors[:1000]), 4),
+                   "held_out_renders": len(image), "tokens": len(tokens)})  # fmt: skip
+
+
+def drawn_as_asked(generator: Generator, judge: Judge, n: int = 2048) -> dict[str, float]:
+    """What the judge reads in pictures of held-out latents, against what those stand for; see ``accuracy``."""
+    z = latents(n, generator.config.z_dim, evaluate.HELD_OUT).to(generator.w_avg.device)
+    with torch.no_grad():
+        image = torch.cat([generator(block).clamp(-1, 1) for block in z.split(64)])
+    return accuracy(judge, image, judge.world.factors_from_z(z))
+
+
+def make_generator(pools: Sequence[Pool], runs: Path, out: Path,
+                   config: GeneratorTraining = GeneratorTraining()) -> None:  # fmt: skip
+    """Train the generator and write it with its card; the judge only looks on, and must be there first."""
+    world, device = pools[0].world, pools[0].z.device
+    judge = Judge.load(out / "judge.safetensors", device, world)
+    perception, _ = train_judge(pools[0], runs / "perception", PERCEPTION)
+
+    def progress(generator: Generator) -> dict[str, float]:
+        seen = drawn_as_asked(generator, judge, 512)
+        return {kind: mean(seen, getattr(world.table, kind)) for kind in ("binary", "choice", "scale")}
+
+    generator, log = train_generator(pools, runs / "generator", config, perception.requires_grad_(False), progress)
+    generator.save(out / GENERATOR)
+    seen = drawn_as_asked(generator, judge)
+    renders = ", ".join(f"{len(pool)} at {pool.pictures.shape[-1]} px" for pool in pools)
+    pictures = sum(stage.steps * stage.batch_size for stage in config.stages)
+    adversarial = any(stage.adversarial for stage in config.stages)
+    objective = "regression onto the painter's picture of the same latent" + (
+        ", then non-saturating adversarial loss with lazy R1 and style mixing" if adversarial else "; not adversarial")
+    write_card(out, "generator", data=f"renders: {renders}; pictures seen: {pictures}", objective=objective,
+               recipe=asdict(config), log=log, device=device, measured={
+                   "drawn_as_asked": rounded(seen),
+                   "drawn_as_asked_binary_mean": round(mean(seen, world.table.binary), 4)})  # fmt: skip
+
+
+def make_judge(pool: Pool, runs: Path, out: Path, config: JudgeTraining = JudgeTraining()) -> None:
+    """Train the judge and write it with its card."""
+    judge, log = train_judge(pool, runs / "judge", config)
+    judge.save(out / "judge.safetensors")
+    judge = Judge.load(out / "judge.safetensors", pool.z.device)
+    image, factors = evaluate.held_out(pool.world, 4096, pool.pictures.shape[-1])
+    right = accuracy(judge, image.to(pool.z.device), factors.to(pool.z.device))
+    write_card(out, "judge", data=f"{len(pool)} renders; pictures seen: {config.steps * config.batch_size}",
+               objective="cross entropy and squared error on the attributes that can be seen", recipe=asdict(config),
+               log=log, device=pool.z.device, measured={
+                   "held_out": rounded(right), "binary_mean": round(mean(right, pool.world.table.binary), 4),
+                   "scale_r2_mean": round(mean(right, pool.world.table.scale), 4), "held_out_renders": len(image),
+               })  # fmt: skip
+
+
+def make_encoder(pool: Pool, runs: Path, out: Path, config: EncoderTraining = EncoderTraining()) -> None:
+    """Train the encoder of a domain that is there already, and write it with its card."""
+    editor = Editor.from_pretrained(out, pool.z.device)
+
+    def pictures(n: int, rng: torch.Generator) -> Tensor:
+        return pool.images(torch.randint(len(pool), (n,), generator=rng, device=pool.z.device))
+
+    editor.encoder, log = train_encoder(editor.generator, runs / f"encoder-{editor.generator.fingerprint()}", config,
+                                        pictures=pictures, features=editor.clip.encode_image)  # fmt: skip
+    editor.encoder.save(out / ENCODER)
+    editor, judge = Editor.from_pretrained(out, pool.z.device), Judge.load(out / "judge.safetensors", pool.z.device)
+    write_card(out, "encoder", data=f"{len(pool)} renders and samples of the generator, half of each in every batch",
+               objective="pixels at every scale, CLIP's image feature, w of samples, small differences between layers",
+               recipe=asdict(config), log=log, device=pool.z.device,
+               measured=rounded(evaluate.score_inversion(editor, judge)))  # fmt: skip
+
+
+def make_domain(world: World, runs: Path, out: Path, device: torch.device, pictures: int = 20_000,
+                config: MapperTraining = MAPPER) -> None:  # fmt: skip
+    """Extract features, train the mapper, estimate relevance, calibrate, and write the domain with its card."""
+    generator = Generator.load(out / GENERATOR, device).to(memory_format=torch.channels_last)
+    clip = ClipEncoder.load(out / CLIP, device)
+    judge = Judge.load(out / "judge.safetensors", device, world)
+    place = runs / f"features-{generator.fingerprint()}-{clip.fingerprint()}"
+    store = extract_features(generator, clip, pictures, place)
+    mapper = train_mapper(store, config, device=device)
+    relevance = estimate_relevance(generator, clip, out=place / "relevance.safetensors")
+    editor = Editor(generator, clip, mapper, relevance, Domain(world.name, world.neutral, world=world.name))
+    grid = evaluate.calibrate(editor, judge)
+    best = evaluate.best_setting(grid)
+    editor.domain = replace(editor.domain, gain=best["gain"], threshold=best["threshold"])
+    editor.save_pretrained(out)
+    scores = evaluate.score_edits(Editor.from_pretrained(out, device), judge)
+    write_card(out, "mapper", data=f"{len(store)} sampled pictures, their styles and image features; no text",
+               objective="mean squared error plus one minus cosine, on standardised style differences",
+               recipe=asdict(config), log=mapper.history, device=device, measured={
+                   **evaluate.summary(scores), "calibration": grid,
+                   "edits": {score.goal.prompt: {"reached": round(score.reached, 4), "flips": round(score.flips, 4),
+                                                 "n": score.n} for score in scores}})  # fmt: skip
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("part", choices=("all", *PARTS), help="what to train")
+    parser.add_argument("--world", choices=NAMES, help="of which world; of all by default")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="checkpoints and pictures, by world")
+    parser.add_argument("--out", type=Path, help="where the weights go, by world; what ships by default")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--compile", action="store_true", help="compile the generator: needs a C++ compiler on a CPU")
+    parser.add_argument("--pictures", type=int, default=PICTURES, help="size of the pool of renders")
+    arguments = parser.parse_args(argv)
+    device, parts = torch.device(arguments.device), PARTS if arguments.part == "all" else (arguments.part,)
+    config = replace(GeneratorTraining(), compile=arguments.compile)
+    for name in [arguments.world] if arguments.world else NAMES:
+        runs = arguments.runs / name
+        out = arguments.out / name if arguments.out else Path(__file__).parent / name / "weights"
+        if set(parts) - {"domain"}:
+            pool = open_pool(named(name), runs / "pool", arguments.pictures, RESOLUTION, config.model.z_dim,
+                             device=device)  # fmt: skip
+        if "judge" in parts:
+            make_judge(pool, runs, out)
+        if "clip" in parts:
+            make_clip(pool, runs, out)
+        if "generator" in parts:
+            large = open_pool(named(name), runs / "pool", arguments.pictures // 2, config.model.resolution,
+                              config.model.z_dim, seed=1, device=device)  # fmt: skip
+            make_generator([pool, large], runs, out, config)
+        if "domain" in parts:
+            make_domain(named(name), runs, out, device)
+        if "encoder" in parts:
+            make_encoder(pool, runs, out)
+
+
+if __name__ == "__main__":
+    main()

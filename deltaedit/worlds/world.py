@@ -1,0 +1,141 @@
+"""A world: a table of attributes, the words and the painter for it, and what the book asks of it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from deltaedit.worlds import captions
+from deltaedit.worlds.painter import Color, Painter, render
+from deltaedit.worlds.table import Binary, Choice, Table
+
+LEADS = ("", "a ", "a photo of a ", "a picture of a ", "a drawing of a ", "a portrait of a ", "the ", "this is a ",
+         "an image of a ", "a close-up of a ")  # fmt: skip
+TEMPLATES = ("{}", "a {}", "a photo of a {}", "a picture of a {}", "a portrait of a {}", "an image of a {}")
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What the book shows of a world, as canonical prompts where nothing else is said.
+
+    Attributes:
+        first: for the figure that opens the book.
+        two_way: have an opposite.
+        recognised: found among many pictures, in any words of the captions.
+        channels: have a style channel of their own.
+        learned: after the training of a mapper.
+        edits: for the chapter on editing; its first two are looked at closely.
+        wordings: other ways to say ``edits[0]``, itself first; the last with a word that no caption holds.
+        pairs: asked for together.
+        removable: names of binary attributes to take off again.
+    """
+
+    first: tuple[str, ...]
+    two_way: tuple[str, ...]
+    recognised: tuple[str, ...]
+    channels: tuple[str, ...]
+    learned: tuple[str, ...]
+    edits: tuple[str, ...]
+    wordings: tuple[str, ...]
+    pairs: tuple[tuple[str, str], ...]
+    removable: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class World:
+    """The declaration of a world; all that the engine, the trainers and the book know of it.
+
+    Attributes:
+        name: of its package, and of the domain made from it.
+        neutral: prompt of a picture of which nothing is known.
+        nouns: what captions call what they are about, as often as listed; a function of the factors by name where it
+            depends on them.
+        merge: nouns whose phrases captions may run together: «long hair», «red hair», «long red hair».
+        table: its attributes.
+        palette: colours of a Choice's options, by name and option.
+        painter: what all ``parts`` need is in its ``prepare``.
+        parts: paint onto it one after the other, from back to front.
+        asks: attribute values that edits are measured on: those that people try first.
+        coarse: attributes that a model sees first.
+        examples: what the book shows.
+        leads: what captions begin with.
+        templates: sentences that a prompt is put into.
+    """
+
+    name: str
+    neutral: str
+    nouns: tuple[str, ...] | Callable[[dict[str, float]], tuple[str, ...]]
+    merge: tuple[str, ...]
+    table: Table
+    palette: dict[str, dict[str, Color]]
+    painter: type[Painter]
+    parts: tuple[Callable[[Painter], None], ...]
+    asks: tuple[tuple[str, bool | str], ...]
+    coarse: tuple[str, ...]
+    examples: Examples
+    leads: tuple[str, ...] = LEADS
+    templates: tuple[str, ...] = TEMPLATES
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """Draw the factors of ``n`` pictures, (n, len(names)), on the generator's device."""
+        return self.table.sample(n, generator)
+
+    def factors_from_z(self, z: Tensor) -> Tensor:
+        """The factors (B, len(names)) of the pictures that latents (B, Z) stand for."""
+        return self.table.from_z(z)
+
+    def visible(self, factors: Tensor) -> Tensor:
+        """Which attributes can be seen in each picture, bool (B, len(names))."""
+        return self.table.visible(factors)
+
+    def called(self, row: Tensor) -> tuple[str, ...]:
+        """What the picture of one row of factors (len(names),) can truly be called, as often as listed."""
+        if not callable(self.nouns):
+            return self.nouns
+        return self.nouns(dict(zip(self.table.names, row.tolist(), strict=True)))
+
+    def render(self, factors: Tensor, resolution: int = 64) -> Tensor:
+        """Paint factors (B, len(names)), see :func:`deltaedit.worlds.painter.render`."""
+        return render(self, factors, resolution)
+
+    def captions(self, factors: Tensor, rng: random.Random, at_least: int = 1, at_most: int = 7,
+                 negation: float = 0.22) -> list[str]:  # fmt: skip
+        """A true caption for every picture, see :func:`deltaedit.worlds.captions.captions`."""
+        return captions.captions(self, factors, rng, at_least, at_most, negation)
+
+    def prompt(self, name: str, value: bool | str) -> str:
+        """The canonical prompt for an attribute's value, see :func:`deltaedit.worlds.captions.prompt`."""
+        return captions.prompt(self, name, value)
+
+    @cached_property
+    def goals(self) -> tuple[Goal, ...]:
+        """The single-attribute edits that are measured."""
+        return tuple(Goal(self, name, value) for name, value in self.asks)
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What an edit is after: an attribute's value in a world, with the prompt that asks for it."""
+
+    world: World = field(repr=False)
+    name: str
+    value: bool | str
+
+    @property
+    def prompt(self) -> str:
+        """The canonical prompt, such as «face with glasses»."""
+        return self.world.prompt(self.name, self.value)
+
+    def reached(self, factors: Tensor) -> Tensor:
+        """Where factors (B, len(names)), given or read by the judge, show the value; bool (B,)."""
+        a, v = self.world.table.attribute(self.name), self.world.table.column(factors, self.name)
+        if isinstance(a, Binary):
+            return (v > 0.5) == bool(self.value)
+        if isinstance(a, Choice):
+            return v == list(a.options).index(str(self.value))
+        return v > a.ends[1] if self.value == "high" else v < a.ends[0]

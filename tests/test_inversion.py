@@ -1,0 +1,89 @@
+"""From pictures to latents: the encoder learns, goes on after a kill, and editors invert with it or without."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from fakes import DIM, FakeClip, tiny_generator
+from PIL import Image
+
+from deltaedit.editor import Editor
+from deltaedit.inversion import Encoder, EncoderConfig, EncoderTraining, refine, resize, train_encoder
+from deltaedit.mapper import DeltaMapper, MapperConfig
+
+CONFIG = EncoderTraining(steps=60, batch_size=16, lr=3e-3, width=8)
+
+
+def editor(encoder: Encoder | None = None) -> Editor:
+    generator = tiny_generator()
+    return Editor(generator, FakeClip(), DeltaMapper(MapperConfig(generator.layout.dims, DIM)), encoder=encoder)
+
+
+def test_an_encoder_learns_the_generators_own_pictures(tmp_path: Path):
+    generator = tiny_generator()
+    encoder, log = train_encoder(generator, tmp_path, CONFIG, features=FakeClip().encode_image)
+    _, first = train_encoder(generator, tmp_path / "one", replace(CONFIG, steps=1))
+    assert log[-1]["latent"] < 0.8 * first[0]["latent"]
+    assert encoder(torch.zeros(2, 3, 16, 16)).shape == (2, generator.num_ws, generator.config.w_dim)
+    encoder.save(tmp_path / "encoder.safetensors")
+    image = torch.rand(2, 3, 16, 16)
+    again = Encoder.load(tmp_path / "encoder.safetensors")(image)
+    torch.testing.assert_close(again, encoder(image), atol=1e-2, rtol=1e-2)
+
+
+def test_a_killed_training_goes_on_to_the_same_encoder(tmp_path: Path):
+    def pictures(n: int, rng: torch.Generator) -> torch.Tensor:
+        return torch.rand(n, 3, 16, 16, generator=rng) * 2 - 1
+
+    generator = tiny_generator()
+    config = replace(CONFIG, steps=8)
+    whole, _ = train_encoder(generator, tmp_path / "whole", config, pictures=pictures)
+    train_encoder(generator, tmp_path / "parts", config, pictures=pictures, stop_after=3)
+    parts, _ = train_encoder(generator, tmp_path / "parts", config, pictures=pictures)
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), parts.parameters(), strict=True))
+
+
+def test_refining_brings_the_picture_nearer():
+    generator = tiny_generator()
+    w = generator.mapping(torch.randn(2, 6))[:, None].expand(-1, generator.num_ws, -1)
+    image = generator.synthesize(generator.styles(w), w)
+    start = w + 0.3 * torch.randn_like(w)
+    for steps, smaller in ((0, False), (40, True)):
+        found = refine(generator, image, start, steps)
+        error = (generator.synthesize(generator.styles(found), found) - image).abs().mean()
+        before = (generator.synthesize(generator.styles(start), start) - image).abs().mean()
+        assert bool(error < 0.8 * before) == smaller
+
+
+def test_resize_keeps_the_centre():
+    wide = torch.arange(32.0).expand(1, 3, 16, 32)
+    assert resize(wide, 16).shape == (1, 3, 16, 16)
+    assert torch.equal(resize(wide, 16), wide[..., 8:24])
+    torch.testing.assert_close(resize(wide, 8), (wide[..., 8:24:2] + 0.5)[..., ::2, :])
+    assert resize(wide, 11).shape == (1, 3, 11, 11)
+
+
+def test_editors_invert_what_a_user_holds(tmp_path: Path):
+    generator = tiny_generator()
+    encoder = Encoder(EncoderConfig(generator.config.w_dim, generator.num_ws, 16, 8), generator.w_avg)
+    with_encoder = editor(encoder)
+    latent = with_encoder.invert(Image.new("L", (40, 30), 128))
+    assert latent.tensor.shape == (1, 3, 16, 16)
+    assert latent.w.shape == (1, generator.num_ws, generator.config.w_dim)
+    assert with_encoder.edit(latent, "face with a hat").tensor.shape == (1, 3, 16, 16)
+    assert with_encoder.invert(torch.zeros(3, 3, 20, 20)).tensor.shape == (3, 3, 16, 16)
+    with_encoder.clip.save = lambda path: path.touch()
+    with_encoder.save_pretrained(tmp_path)
+    assert (tmp_path / "encoder.safetensors").exists()
+
+
+def test_without_an_encoder_steps_are_needed():
+    plain = editor()
+    with pytest.raises(ValueError, match="without an encoder, steps"):
+        plain.invert(torch.zeros(1, 3, 16, 16))
+    assert plain.invert(torch.zeros(1, 3, 16, 16), steps=3).tensor.shape == (1, 3, 16, 16)
+    with pytest.raises(ValueError, match="w_plus of one shape"):
+        editor(Encoder(EncoderConfig(4, 2, 16, 8)))
+    with pytest.raises(ValueError, match="shape"):
+        Encoder(EncoderConfig(4, 2, 16, 8))(torch.zeros(3, 16, 16))

@@ -1,0 +1,339 @@
+"""Every world: its table, its painter, its words and its examples agree with one another."""
+
+import ast
+import random
+import re
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import deltaedit
+from deltaedit import Domain, domains, worlds
+from deltaedit.worlds.captions import facts, negations
+from deltaedit.worlds.pool import latents, open_pool
+from deltaedit.worlds.table import Binary, Choice, Scale, Table
+from deltaedit.worlds.train_generator import MINIATURE
+
+WORLDS = [worlds.named(name) for name in worlds.NAMES]
+each_world = pytest.mark.parametrize("world", WORLDS, ids=worlds.NAMES)
+each_attribute = pytest.mark.parametrize(
+    ("world", "name"), [pytest.param(w, name, id=f"{w.name}-{name}") for w in WORLDS for name in w.table.names]
+)
+
+
+def draw(world, n: int, seed: int = 0) -> torch.Tensor:
+    return world.sample(n, torch.Generator().manual_seed(seed))
+
+
+def phrases(a: Binary | Choice | Scale) -> list[str]:
+    if isinstance(a, Binary):
+        return [*a.yes, *a.no]
+    return [*a.low, *a.high] if isinstance(a, Scale) else [phrase for words in a.words.values() for phrase in words]
+
+
+def test_the_method_knows_of_no_world():
+    for path in Path(deltaedit.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not any("worlds" in name for name in names), path.name
+
+
+# What a world declares.
+
+
+@each_world
+def test_a_world_has_its_packages_name_and_weights_of_its_own(world):
+    assert worlds.named(world.name) is world
+    assert worlds.of(Domain(world.name, world=world.name)) is world
+    if world.name in domains.FOLDERS:
+        assert Domain.read(domains.find(world.name)).world == world.name
+        assert Domain.read(domains.find(world.name)).neutral == world.neutral
+
+
+def test_other_worlds_are_refused():
+    with pytest.raises(ValueError, match="no world 'unicorns': choose .*'portraits'"):
+        worlds.named("unicorns")
+    with pytest.raises(ValueError, match="'mine' is drawn by no world of ours"):
+        worlds.of(Domain("mine"))
+    with pytest.raises(ValueError, match="no world 'unicorns'"):
+        worlds.of(Domain("mine", world="unicorns"))
+
+
+@each_world
+def test_a_table_makes_sense(world):
+    assert len(set(world.table.names)) == len(world.table.names)
+    assert world.table.z_used <= MINIATURE.z_dim
+    for a in world.table.attributes:
+        assert all(phrase == phrase.strip().lower() and phrase for phrase in phrases(a)), a.name
+        assert a.form in ("with", "after", "adjective", *(("noun",) if isinstance(a, Choice) else ())), a.name
+        if isinstance(a, Binary):
+            assert 0 < a.p < 1
+            assert a.yes, a.name
+        elif isinstance(a, Choice):
+            assert list(a.words) == list(a.options), a.name
+            assert all(a.words.values()), a.name
+            assert set(world.palette.get(a.name, a.options)) == set(a.options), a.name
+        else:
+            assert sum(weight for weight, _, _ in a.bands) == pytest.approx(1), a.name
+            bands = sorted((low, high) for _, low, high in a.bands)
+            assert all(low < high for low, high in bands)
+            assert all(one[1] <= two[0] for one, two in pairwise(bands)), a.name
+            assert a.range[0] < a.ends[0] < a.ends[1] < a.range[1], a.name
+    assert len([a for a in world.table.attributes if phrases(a)]) >= 15
+
+
+@each_world
+def test_no_phrase_means_two_things(world):
+    said = [phrase for a in world.table.attributes for phrase in set(phrases(a))]
+    assert len(set(said)) == len(said), sorted(p for p in set(said) if said.count(p) > 1)
+
+
+@each_world
+def test_what_is_asked_of_a_world_has_words(world):
+    prompts = [goal.prompt for goal in world.goals]
+    assert len(set(prompts)) == len(prompts)
+    assert len(prompts) >= 12
+    assert set(world.coarse) <= {*world.table.binary, *world.table.choice}
+    assert all(template.count("{}") == 1 for template in world.templates)
+
+
+@each_world
+def test_examples_are_canonical_prompts_and_goals(world):
+    known, examples = {goal.prompt for goal in world.goals}, world.examples
+    canonical = {world.prompt(a.name, value) for a in world.table.attributes if phrases(a) and not isinstance(a, Scale)
+                 for value in (a.options if isinstance(a, Choice) else (True, False))} | known  # fmt: skip
+    for prompts in (examples.first, examples.two_way, examples.channels, examples.learned, examples.edits):
+        assert set(prompts) <= canonical
+        assert len(set(prompts)) == len(prompts)
+    assert len(examples.first) == 9  # two rows of five, with the picture as drawn
+    assert len(examples.edits) >= 3
+    assert {prompt for pair in examples.pairs for prompt in pair} <= known
+    for name in examples.removable:
+        a = world.table.attribute(name)
+        assert isinstance(a, Binary)
+        assert a.form == "with"
+        assert world.prompt(name, True) in known
+    words = set(re.findall(r"\w+", " ".join(world.captions(draw(world, 3000), random.Random(0), 99, 99))))
+    assert examples.wordings[0] == examples.edits[0]
+    assert set(" ".join((examples.wordings[0], *examples.recognised)).split()) <= words
+    assert not set(examples.wordings[-1].split()) <= words
+
+
+# The table.
+
+
+@each_world
+def test_frequencies_are_those_of_the_table(world):
+    """Before what excludes each other is resolved."""
+    free = Table(world.table.attributes)
+    factors = free.sample(20_000, torch.Generator().manual_seed(0))
+    for a in free.attributes:
+        v = free.column(factors, a.name)
+        if isinstance(a, Binary):
+            assert v.mean().item() == pytest.approx(a.p, abs=0.015), a.name
+        elif isinstance(a, Choice):
+            weights = torch.tensor(list(a.options.values()), dtype=torch.float)
+            assert (v.long().bincount() / len(v) - weights / weights.sum()).abs().max() < 0.015
+        else:
+            for weight, low, high in a.bands:
+                assert ((v >= low) & (v <= high)).float().mean().item() == pytest.approx(weight, abs=0.015), a.name
+
+
+@each_world
+def test_resolving_twice_changes_nothing_more(world):
+    table, factors = world.table, draw(world, 5000)
+    for name, column in table.resolve(table.columns(factors)).items():
+        assert torch.equal(column, table.column(factors, name)), name
+
+
+def test_what_excludes_each_other_is_resolved():
+    world = worlds.named("portraits")
+    factors, column = draw(world, 5000), world.table.column
+    assert not (column(factors, "glasses") * column(factors, "sunglasses")).any()
+    bald = column(factors, "bald") == 1
+    for name in ("bangs", "curly_hair", "long_hair"):
+        assert not column(factors, name)[bald].any()
+        assert not column(world.visible(factors), name)[bald].any()
+
+
+def test_a_scale_is_the_inverse_of_its_distribution():
+    table = Table((Scale("age", ((0.25, 0.0, 0.2), (0.75, 0.4, 1.0))),))
+    age = table.column(table.from_uniform(torch.linspace(0, 1, 101)[:, None]), "age")
+    assert (age.diff() >= 0).all()
+    assert age[[0, 50, 100]].tolist() == pytest.approx([0, 0.6, 1])
+
+
+@each_world
+def test_latents_stand_for_pictures_whatever_their_length(world):
+    z = torch.randn(64, 64, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(world.factors_from_z(z), world.factors_from_z(z * 3), atol=1e-4)
+    with pytest.raises(ValueError, match="or more"):
+        world.factors_from_z(torch.randn(2, 5))
+
+
+@each_world
+def test_latents_and_uniform_numbers_give_the_same_pictures(world):
+    z = torch.randn(20_000, 64, generator=torch.Generator().manual_seed(1))
+    by_z, by_u = world.factors_from_z(z), draw(world, 20_000)
+    assert torch.allclose(by_z.mean(0), by_u.mean(0), atol=0.05)
+    assert torch.allclose(by_z.std(0), by_u.std(0), atol=0.05)
+
+
+def test_an_unknown_attribute_is_named():
+    with pytest.raises(ValueError, match=r"no attribute 'nose'.*nose_size"):
+        worlds.named("portraits").table.attribute("nose")
+
+
+# The painter.
+
+
+@each_world
+@pytest.mark.parametrize("resolution", [16, 64, 96])
+def test_pictures_of_any_resolution(world, resolution):
+    image = world.render(draw(world, 3), resolution)
+    assert image.shape == (3, 3, resolution, resolution)
+    assert image.min() >= -1
+    assert image.max() <= 1
+    assert torch.isfinite(image).all()
+
+
+@each_world
+def test_a_picture_does_not_depend_on_its_batch_nor_much_on_the_resolution(world):
+    factors = draw(world, 4)
+    together = world.render(factors, 64)
+    assert torch.equal(together, world.render(factors, 64))
+    assert torch.allclose(together[2:3], world.render(factors[2:3], 64), atol=1e-5)
+    assert (F.avg_pool2d(world.render(factors, 256), 4) - together).abs().mean() < 0.04
+
+
+@each_world
+def test_the_painter_is_differentiable_in_every_continuous_factor(world):
+    factors = draw(world, 48, seed=3).requires_grad_()
+    weights = torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(1))
+    (world.render(factors, 32) * weights).sum().backward()
+    assert torch.isfinite(factors.grad).all()
+    for name in world.table.scale:
+        assert world.table.column(factors.grad, name).abs().max() > 1e-3, name
+
+
+@each_attribute
+def test_every_attribute_is_unmistakable_at_64_px(world, name):
+    """On a plain picture, where it can be seen, 5 by 5 pixels or more are clearly others; slightly, without a name."""
+    a, factors = world.table.attribute(name), draw(world, 48)
+    if isinstance(a, Scale):
+        values = (a.range[0], sum(a.range) / 2, a.range[1])
+    else:
+        values = range(len(a.options) if isinstance(a, Choice) else 2)
+    for base in (world.table.plain(factors[:6]), factors):
+        switched = [world.table.replace(base, **{name: value}) for value in values]
+        shown = torch.stack([world.table.column(world.visible(f), name) for f in switched]).all(0)
+        if shown.any():
+            break
+    first, *others = (world.render(f[shown], 64) for f in switched)
+    clear = 0.2 if phrases(a) else 0.05
+    changed = torch.stack([((first - other).abs().amax(1) > clear).sum((1, 2)) for other in others]).float()
+    if isinstance(a, Scale):  # which may come full circle, as a hue does
+        changed = changed.amax(0, keepdim=True)
+    assert (changed.median(1).values >= 25).all(), changed.tolist()
+
+
+def test_wrong_factors_and_resolutions_are_refused():
+    world = WORLDS[0]
+    with pytest.raises(ValueError, match="Factors must have shape"):
+        world.render(torch.zeros(2, 3))
+    with pytest.raises(ValueError, match="at least 1 pixel"):
+        world.render(draw(world, 1), 0)
+
+
+# The words.
+
+
+@each_world
+def test_captions_are_true(world):
+    factors = draw(world, 300)
+    for row, seen in zip(factors, world.visible(factors), strict=True):
+        there, absent = facts(world, row, seen, random.Random(0))
+        said = {phrase for phrase, _ in there}
+        for a, value, can_be_seen in zip(world.table.attributes, row.tolist(), seen.tolist(), strict=True):
+            if isinstance(a, Binary):
+                assert bool(said & set(a.yes)) == (value == 1 and can_be_seen), a.name
+                assert not (value == 1 and set(absent) & set(negations(a))), a.name
+            elif isinstance(a, Choice):
+                others = {w for k, words in enumerate(a.words.values()) if k != value for w in words}
+                assert not said & others
+            else:
+                assert not (value > a.ends[0] and said & set(a.low)), a.name
+                assert not (value < a.ends[1] and said & set(a.high)), a.name
+
+
+@each_world
+def test_captions_vary_and_repeat_with_their_seed(world):
+    factors = draw(world, 200)
+    first = world.captions(factors, random.Random(5))
+    assert first == world.captions(factors, random.Random(5))
+    assert first != world.captions(factors, random.Random(6))
+    assert len(set(first)) > 190
+    assert all(text and text == text.strip() and "  " not in text for text in first)
+    assert max(len(text.split()) for text in world.captions(factors, random.Random(1), at_most=2)) < 20
+
+
+@each_world
+def test_the_grammar_has_negations_and_partial_descriptions(world):
+    texts = world.captions(draw(world, 500), random.Random(0))
+    assert any(" no " in text for text in texts)
+    assert any("without" in text for text in texts)
+    lengths = [len(text.split()) for text in texts]
+    assert min(lengths) <= 3
+    assert max(lengths) >= 15
+
+
+def test_canonical_prompts():
+    world = worlds.named("portraits")
+    assert world.prompt("glasses", True) == "face with glasses"
+    assert world.prompt("glasses", False) == "face with no glasses"
+    assert world.prompt("bald", True) == "bald face"
+    assert world.prompt("age", "high") == "old face"
+    assert world.prompt("eye_color", "blue") == "face with blue eyes"
+    assert world.prompt("yaw", "low") == "face looking left"
+    for name, value in (("jaw", "high"), ("eye_color", "pink")):
+        with pytest.raises(ValueError, match="No words"):
+            world.prompt(name, value)
+
+
+def test_nouns_may_depend_on_the_picture():
+    kind = Choice("kind", {"cat": 1, "dog": 1}, {"cat": ("cat",), "dog": ("dog",)}, form="noun")
+    table = Table((kind, Binary("tongue", 0.5, ("sticking out the tongue",), form="after")))
+    world = replace(worlds.named("portraits"), table=table, nouns=lambda v: ("dog" if v["kind"] else "cat", "animal"))
+    assert world.prompt("kind", "dog") == "dog"
+    assert world.prompt("tongue", True) == "face sticking out the tongue"
+    assert world.prompt("tongue", False) == "face not sticking out the tongue"
+    dogs = world.captions(torch.ones(60, 2), random.Random(0), at_least=1, at_most=1, negation=0.0)
+    assert not any("cat" in text for text in dogs)
+    assert {"dog", "animal"} <= set(" ".join(dogs).split())
+    assert any(re.fullmatch("a dog sticking out the tongue", text) for text in dogs)
+
+
+# The pool.
+
+
+@each_world
+def test_a_pool_is_painted_once_and_goes_on_after_a_kill(world, tmp_path):
+    pool = open_pool(world, tmp_path, 128, resolution=16, z_dim=64, seed=4)
+    assert pool.images(torch.tensor([0, 127])).shape == (2, 3, 16, 16)
+    assert torch.allclose(pool.images(torch.arange(8)), world.render(pool.factors[:8], 16), atol=0.5 / 127)
+    (file,) = tmp_path.glob(f"{world.name}-*.bin")
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2 + 100])  # cut within a block
+    again = open_pool(world, tmp_path, 128, resolution=16, z_dim=64, seed=4)
+    assert file.read_bytes() == whole
+    assert torch.equal(again.pictures, pool.pictures)
+
+
+def test_more_latents_begin_with_the_same_ones():
+    assert torch.equal(latents(200, 40, 1)[:70], latents(70, 40, 1))
+    assert not torch.equal(latents(70, 40, 1), latents(70, 40, 2))
