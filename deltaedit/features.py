@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from deltaedit.files import read_tensors, write_json, write_tensors
+from deltaedit.files import read_tensors, refuse_other_run, write_json, write_tensors
 from deltaedit.stylegan2 import Generator
 
 MANIFEST = "manifest.json"
@@ -157,11 +157,7 @@ def extract_features(
     if (Path(out) / MANIFEST).exists():
         before = FeatureStore.open(out)
         done, n_before = before.size, before.manifest["n"]
-        if manifest != {key: before.manifest.get(key) for key in manifest}:
-            raise ValueError(
-                f"{out} holds features of another run ({before.manifest}), this one is {manifest}: "
-                "choose another folder, or delete it."
-            )
+        refuse_other_run(out, {key: before.manifest.get(key) for key in manifest}, manifest)
     write_json(Path(out) / MANIFEST, {**manifest, "n": max(n, n_before)})
     if done >= n:
         return FeatureStore.open(out, n)

@@ -32,6 +32,23 @@ def write_json(path: str | Path, data: Any) -> None:
     write_whole(path, lambda p: p.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8"))
 
 
+def _differences(there: Any, here: Any, name: str = "") -> list[str]:
+    """Where two JSON-like values differ, a line each: «stages.3.lr: 0.005 there, 0.01 here»."""
+    if isinstance(there, dict) and isinstance(here, dict):
+        pairs = [(key, there.get(key, "nothing"), here.get(key, "nothing")) for key in {**there, **here}]
+    elif isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
+        pairs = [(k, *both) for k, both in enumerate(zip(there, here, strict=True))]
+    else:
+        return [] if there == here else [f"{name or 'the whole'}: {there} there, {here} here"]
+    return [line for key, a, b in pairs for line in _differences(a, b, f"{name}.{key}" if name else f"{key}")]
+
+
+def refuse_other_run(path: str | Path, there: Any, here: Any) -> None:
+    """Raise ValueError, naming what differs, if ``path`` was made from another JSON-like description than ``here``."""
+    if lines := _differences(there, here):
+        raise ValueError(f"{path} is of another run ({'; '.join(lines)}): choose another place, or delete it.")
+
+
 def write_tensors(
     path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any], half: bool = False
 ) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from deltaedit.files import write_whole
+from deltaedit.files import refuse_other_run, write_whole
 
 Scalars = dict[str, Tensor]
 
@@ -68,9 +68,7 @@ def fit(step_fn: Callable[[int, torch.Generator], Scalars], steps: int, *, carri
     start, seconds, log = 0, 0.0, []
     if path.exists():
         saved = torch.load(path, map_location=device, weights_only=True)
-        if saved["describes"] != description:
-            raise ValueError(f"{path} belongs to another run ({saved['describes']}), this one is {description}: "
-                             "choose another folder or delete it.")  # fmt: skip
+        refuse_other_run(path, json.loads(saved["describes"]), json.loads(description))
         for key, thing in carries.items():
             thing.load_state_dict(saved["state"][key])
         start, seconds, log = saved["step"], saved["seconds"], saved["log"]

@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from deltaedit.features import ImageEncoder
-from deltaedit.files import read_tensors, write_tensors
+from deltaedit.files import read_tensors, refuse_other_run, write_tensors
 from deltaedit.stylegan2 import Generator
 
 SIGMA_SAMPLES = 2000
@@ -124,6 +124,5 @@ def _finished_rows(out: str | Path | None, about: dict) -> Tensor:
     if out is None or not Path(out).exists():
         return torch.empty(0)
     tensors, before = read_tensors(out)
-    if about != {key: before.get(key) for key in about}:
-        raise ValueError(f"{out} holds the estimate of another run: choose another file, or delete it.")
+    refuse_other_run(out, {key: before.get(key) for key in about}, about)
     return tensors["relevance"]

@@ -51,10 +51,12 @@ def test_not_a_number_stops_the_run_and_keeps_the_last_checkpoint(tmp_path):
     assert torch.isfinite(saved["state"]["model"]["weight"]).all()
 
 
-def test_a_checkpoint_of_another_run_is_refused(tmp_path):
-    run(tmp_path, stop_after=10)
-    with pytest.raises(ValueError, match=r"another run \(\"a line\"\)"):
-        run(tmp_path, describes="a parabola")
+def test_a_checkpoint_of_another_run_is_refused_and_what_differs_is_named(tmp_path):
+    run(tmp_path, stop_after=10, describes={"model": {"size": 64, "seed": 0}, "stages": [{"lr": 0.1}]})
+    with pytest.raises(ValueError) as refusal:
+        run(tmp_path, describes={"model": {"size": 128, "seed": 0, "ema": 0.9}, "stages": [{"lr": 0.2}]})
+    assert "another run (model.size: 64 there, 128 here; model.ema: nothing there, 0.9 here; stages.0.lr: 0.1 there, " \
+           "0.2 here): choose another place" in str(refusal.value)  # fmt: skip
 
 
 def test_randomness_depends_on_seed_and_step_alone():

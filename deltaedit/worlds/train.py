@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -190,24 +191,27 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     device, parts = torch.device(arguments.device), PARTS if arguments.part == "all" else (arguments.part,)
     config = replace(GeneratorTraining(), compile=arguments.compile)
-    for name in [arguments.world] if arguments.world else NAMES:
-        runs = arguments.runs / name
-        out = arguments.out / name if arguments.out else Path(__file__).parent / name / "weights"
-        if set(parts) - {"domain"}:
-            pool = open_pool(named(name), runs / "pool", arguments.pictures, RESOLUTION, config.model.z_dim,
-                             device=device)  # fmt: skip
-        if "judge" in parts:
-            make_judge(pool, runs, out)
-        if "clip" in parts:
-            make_clip(pool, runs, out)
-        if "generator" in parts:
-            large = open_pool(named(name), runs / "pool", arguments.pictures // 2, config.model.resolution,
-                              config.model.z_dim, seed=1, device=device)  # fmt: skip
-            make_generator([pool, large], runs, out, config)
-        if "domain" in parts:
-            make_domain(named(name), runs, out, device)
-        if "encoder" in parts:
-            make_encoder(pool, runs, out)
+    try:
+        for name in [arguments.world] if arguments.world else NAMES:
+            runs = arguments.runs / name
+            out = arguments.out / name if arguments.out else Path(__file__).parent / name / "weights"
+            if set(parts) - {"domain"}:
+                pool = open_pool(named(name), runs / "pool", arguments.pictures, RESOLUTION, config.model.z_dim,
+                                 device=device)  # fmt: skip
+            if "judge" in parts:
+                make_judge(pool, runs, out)
+            if "clip" in parts:
+                make_clip(pool, runs, out)
+            if "generator" in parts:
+                large = open_pool(named(name), runs / "pool", arguments.pictures // 2, config.model.resolution,
+                                  config.model.z_dim, seed=1, device=device)  # fmt: skip
+                make_generator([pool, large], runs, out, config)
+            if "domain" in parts:
+                make_domain(named(name), runs, out, device)
+            if "encoder" in parts:
+                make_encoder(pool, runs, out)
+    except (ValueError, FloatingPointError, FileNotFoundError) as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":
