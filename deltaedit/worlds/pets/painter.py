@@ -48,7 +48,7 @@ class Pet(Painter):
         angle = torch.atan2(self.xh, 0.1 - self.y)
         tufts = 1 - torch.sin(angle * 8 + 0.9 * torch.sin(angle * 3)).abs()
         self.tufts = f.fluffy * 0.1 * tufts * (0.35 + 0.65 * torch.sigmoid(self.y * 8))
-        cheeks = self.width * (self.mix(1.08, 0.82) + 0.06 * f.jaw)
+        cheeks = self.width * (self.mix(1.02, 0.76) + 0.2 * f.jaw)
         cranium = ellipse(self.xh, self.y - self.skull, self.width, 0.37 + 0.03 * self.young)
         face = ellipse(self.xh, self.y - self.mix(0.15, 0.21), cheeks, self.mix(0.29, 0.35))
         self.head = melt(cranium, face, 0.14) - self.tufts + 0.01 * f.fluffy
@@ -190,7 +190,7 @@ def _ears_up(p: Pet) -> None:
 def _head(p: Pet) -> None:
     alpha = p.cover(p.head)
     p.paint(p.coat, alpha)
-    p.paint(shade(p.coat, -0.3), alpha * p.blur(0.42 - (p.xh * -p.side), 0.5) * p.side.abs() * 0.55)
+    p.paint(shade(p.coat, -0.45), alpha * p.blur(0.3 - (p.xh * -p.side), 0.45) * p.side.abs() * 0.8)
     p.paint(shade(p.coat, -0.35), alpha * p.blur(-p.head - 0.05, 0.1) * 0.65)
     p.paint(shade(p.coat, 0.35), alpha * p.blur(ellipse(p.xf - 0.1 * p.side, p.y + 0.26, 0.2, 0.1), 0.25) * 0.45)
 
