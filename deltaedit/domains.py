@@ -30,6 +30,8 @@ class Domain:
             published 0.03 is for text differences before they are scaled; see ``relevance_mask``.
         truncation: of sampled latents; 1 as in the paper.
         gain: what strength 1 multiplies the mapper's output by; 1 as in the paper.
+        tail: share of samples, at each end of a style channel, that edits do not push it into; 0 lets them go anywhere,
+            as in the paper.
         world: the procedural world whose pictures the generator draws, if it is one of ours.
     """
 
@@ -38,16 +40,19 @@ class Domain:
     threshold: float = 0.03
     truncation: float = 1.0
     gain: float = 1.0
+    tail: float = 0.0
     world: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("name", "neutral"):
             if not isinstance(getattr(self, name), str) or not getattr(self, name).strip():
                 raise ValueError(f"{name} of a domain must be some words. Got {getattr(self, name)!r}.")
-        for name in ("threshold", "truncation", "gain"):
+        for name in ("threshold", "truncation", "gain", "tail"):
             value = getattr(self, name)
             if not isinstance(value, int | float) or not math.isfinite(value):
                 raise ValueError(f"{name} of a domain must be a finite number. Got {value!r}.")
+        if not 0 <= self.tail < 0.5:
+            raise ValueError(f"tail of a domain must be from 0 to below 0.5. Got {self.tail}.")
 
     def write(self, folder: str | Path) -> None:
         """Write ``domain.json`` into a folder."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from deltaedit.clip import ClipEncoder
 
 BATCH = 32  # pictures drawn at a time
+RANGE_SAMPLES = 4096  # for the range of each style channel
 
 
 class Pictures:
@@ -111,13 +112,22 @@ class Edit(Pictures):
 
     @cached_property
     def delta_s(self) -> Tensor:
-        """(B, S), the sum of all directions times their strengths."""
+        """(B, S), the sum of all directions times their strengths: how far the edit asks the styles to go."""
         return sum(x * d.delta_s for x, d in zip(self.strengths, self.directions, strict=True))
+
+    @cached_property
+    def s(self) -> Tensor:
+        """(B, S), the edited style codes; the domain's ``tail`` says how far they may go."""
+        edited = self.latent.s + self.delta_s
+        if not self.editor.domain.tail:
+            return edited
+        low, high = self.editor.style_range  # a code that lies outside already stays, and can come back
+        return edited.clamp(torch.minimum(low, self.latent.s), torch.maximum(high, self.latent.s))
 
     @cached_property
     def tensor(self) -> Tensor:
         """(B, 3, H, W), the edited pictures, about [-1, 1]."""
-        return self.editor.draw(self.latent.s + self.delta_s, self.latent.w)
+        return self.editor.draw(self.s, self.latent.w)
 
     @property
     def prompts(self) -> tuple[str, ...]:
@@ -210,6 +220,18 @@ class Editor:
     def device(self) -> torch.device:
         """Where the generator is."""
         return self.generator.w_avg.device
+
+    @cached_property
+    @torch.no_grad()
+    def style_range(self) -> tuple[Tensor, Tensor]:
+        """Lowest and highest value (S,) of each style channel among samples, without the domain's ``tail`` at each end.
+
+        Beyond it the generator is asked for what it never drew: lips turn red, and one step further blue.
+        """
+        z = torch.randn(RANGE_SAMPLES, self.generator.config.z_dim, generator=torch.Generator().manual_seed(0))
+        s = self.generator.styles(self.generator.mapping(z.to(self.device))).sort(0).values
+        cut = round(self.domain.tail * (RANGE_SAMPLES - 1))
+        return s[cut], s[-1 - cut]
 
     @classmethod
     def from_pretrained(cls, name_or_folder: str | Path, device: str | torch.device = "cpu") -> Editor:
@@ -316,7 +338,8 @@ class Editor:
         """Edit a latent towards a prompt, or towards several at once (section 3).
 
         ``delta_s = gain * mask * mapper(s, image_feature, delta_text)`` for each prompt, where ``mask`` keeps the
-        channels whose relevance to ``delta_text``, of unit norm, reaches ``threshold``; they are added up.
+        channels whose relevance to ``delta_text``, of unit norm, reaches ``threshold``; they are added up. Where the
+        domain has a ``tail``, no channel is pushed beyond ``style_range``.
 
         Args:
             latent: from ``sample``.

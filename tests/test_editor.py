@@ -61,6 +61,24 @@ def test_strength_zero_is_the_picture_and_gain_is_strength(editor):
     torch.testing.assert_close(strong.edit(latent, HAT).delta_s, editor.edit(latent, HAT, strength=2.0).delta_s)
 
 
+def test_styles_stay_where_samples_are(editor):
+    kept = tiny_editor(tail=0.01)
+    latent = editor.sample(seed=7, n=2)
+    low, high = kept.style_range
+    outside = (latent.s < low) | (latent.s > high)
+    for strength in (100.0, -100.0):
+        s = kept.edit(latent, HAT, strength=strength, threshold=0.3).s
+        free = editor.edit(latent, HAT, strength=strength, threshold=0.3).s
+        assert ((s >= low) & (s <= high) | outside).all()
+        torch.testing.assert_close(s, torch.where(outside, s, free.clamp(low, high)))
+        assert ((s - latent.s) * (free - latent.s) >= 0).all(), "a channel went the other way"
+        assert torch.equal(s[free == latent.s], latent.s[free == latent.s])
+    inside = tiny_editor(tail=0.0)
+    torch.testing.assert_close(inside.edit(latent, HAT, strength=3).s, latent.s + 3 * editor.edit(latent, HAT).delta_s)
+    some = editor.generator.styles(editor.generator.mapping(torch.randn(2000, TINY.z_dim)))
+    assert ((some >= low) & (some <= high)).float().mean() == pytest.approx(0.98, abs=0.005)
+
+
 def test_strength_moves_without_mapper_and_clip(editor, monkeypatch):
     latent = editor.sample(seed=7)
     edit = editor.edit(latent, HAT)

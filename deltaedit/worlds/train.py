@@ -43,6 +43,8 @@ PARTS = ("judge", "clip", "generator", "domain", "encoder")
 MAPPER = MapperTraining(steps=4000, batch_size=256, lr=0.2, warmup=100, cooldown=0.5, standardize=True, hidden=256,
                         last_activation=False)  # fmt: skip
 """A miniature's mapper: unlike the paper's its last layer is linear, and channels count in their own spread."""
+TAIL = 0.01
+"""Of a miniature's styles: an attribute that is there or not is a steep step in s, and an edit can fly far past it."""
 
 
 def mean(values: dict[str, float], names: tuple[str, ...]) -> float:
@@ -164,7 +166,7 @@ def make_domain(world: World, runs: Path, out: Path, device: torch.device, pictu
     store = extract_features(generator, clip, pictures, place)
     mapper = train_mapper(store, config, device=device)
     relevance = estimate_relevance(generator, clip, out=place / "relevance.safetensors")
-    editor = Editor(generator, clip, mapper, relevance, Domain(world.name, world.neutral, world=world.name))
+    editor = Editor(generator, clip, mapper, relevance, Domain(world.name, world.neutral, tail=TAIL, world=world.name))
     grid = evaluate.calibrate(editor, judge)
     best = evaluate.best_setting(grid)
     editor.domain = replace(editor.domain, gain=best["gain"], threshold=best["threshold"])
