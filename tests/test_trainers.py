@@ -114,6 +114,15 @@ def test_the_generator_grows_and_goes_on_after_a_kill(pool, tmp_path, adversaria
     assert whole.w_avg.abs().max() > 0
 
 
+def test_a_generator_goes_on_with_the_stages_that_are_left(pool, tmp_path):
+    config = GeneratorTraining(model=TINY, mapping_steps=6, stages=(Stage(8, 4, 8), Stage(16, 4, 8)))
+    whole, _ = train_generator([pool], tmp_path / "whole", config)
+    half, _ = train_generator([pool], tmp_path / "half", replace(config, stages=config.stages[:1]))
+    rest, log = train_generator([pool], tmp_path / "rest", config, start=(half, 1))
+    assert same(whole, rest)
+    assert [row["stage"] for row in log] == [1]
+
+
 def test_regression_brings_pictures_nearer(pool, tmp_path):
     config = GeneratorTraining(model=TINY, mapping_steps=0, stages=(Stage(16, 60, 16, lr=1e-2),))
     _, log = train_generator([pool], tmp_path / "long", config)

@@ -7,6 +7,7 @@ what data, how many steps and seconds, on what, with which versions, and how goo
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import sys
 from collections.abc import Sequence
@@ -31,7 +32,7 @@ from deltaedit.worlds import NAMES, evaluate, named
 from deltaedit.worlds.judge import Judge, JudgeConfig, JudgeTraining, accuracy, train_judge
 from deltaedit.worlds.pool import Pool, latents, open_pool
 from deltaedit.worlds.train_clip import ClipTraining, train_clip
-from deltaedit.worlds.train_generator import GeneratorTraining, train_generator
+from deltaedit.worlds.train_generator import GeneratorTraining, Stage, train_generator
 from deltaedit.worlds.world import World
 
 PICTURES = 102_400
@@ -99,9 +100,12 @@ def drawn_as_asked(generator: Generator, judge: Judge, n: int = 2048) -> dict[st
     return accuracy(judge, image, judge.world.factors_from_z(z))
 
 
-def make_generator(pools: Sequence[Pool], runs: Path, out: Path,
-                   config: GeneratorTraining = GeneratorTraining()) -> None:  # fmt: skip
-    """Train the generator and write it with its card; the judge only looks on, and must be there first."""
+def make_generator(pools: Sequence[Pool], runs: Path, out: Path, config: GeneratorTraining = GeneratorTraining(),
+                   go_on: bool = False) -> None:  # fmt: skip
+    """Train the generator and write it with its card; the judge only looks on, and must be there first.
+
+    With ``go_on`` the generator that is there already goes through those stages only that its card does not list.
+    """
     world, device = pools[0].world, pools[0].z.device
     judge = Judge.load(out / "judge.safetensors", device, world)
     perception, _ = train_judge(pools[0], runs / "perception", PERCEPTION)
@@ -110,7 +114,14 @@ def make_generator(pools: Sequence[Pool], runs: Path, out: Path,
         seen = drawn_as_asked(generator, judge, 512)
         return {kind: mean(seen, getattr(world.table, kind)) for kind in ("binary", "choice", "scale")}
 
-    generator, log = train_generator(pools, runs / "generator", config, perception.requires_grad_(False), progress)
+    start, before = None, []
+    if go_on:
+        card = json.loads((out / "generator.card.json").read_text(encoding="utf-8"))
+        had = tuple(Stage(**stage) for stage in card["recipe"]["stages"])
+        config = replace(config, mapping_steps=card["recipe"]["mapping_steps"], stages=had + config.stages[len(had) :])
+        start, before = (Generator.load(out / GENERATOR, device), len(had)), card["curve"]
+    generator, log = train_generator(pools, runs / "generator", config, perception.requires_grad_(False), progress,
+                                     start)  # fmt: skip
     generator.save(out / GENERATOR)
     seen = drawn_as_asked(generator, judge)
     renders = ", ".join(f"{len(pool)} at {pool.pictures.shape[-1]} px" for pool in pools)
@@ -119,7 +130,7 @@ def make_generator(pools: Sequence[Pool], runs: Path, out: Path,
     objective = "regression onto the painter's picture of the same latent" + (
         ", then non-saturating adversarial loss with lazy R1 and style mixing" if adversarial else "; not adversarial")
     write_card(out, "generator", data=f"renders: {renders}; pictures seen: {pictures}", objective=objective,
-               recipe=asdict(config), log=log, device=device, measured={
+               recipe=asdict(config), log=before + log, device=device, measured={
                    "drawn_as_asked": rounded(seen),
                    "drawn_as_asked_binary_mean": round(mean(seen, world.table.binary), 4)})  # fmt: skip
 
@@ -189,6 +200,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, help="where the weights go, by world; what ships by default")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--compile", action="store_true", help="compile the generator: needs a C++ compiler on a CPU")
+    parser.add_argument("--go-on", action="store_true", help="the generator goes on from the weights that are there")
     parser.add_argument("--pictures", type=int, default=PICTURES, help="size of the pool of renders")
     arguments = parser.parse_args(argv)
     device, parts = torch.device(arguments.device), PARTS if arguments.part == "all" else (arguments.part,)
@@ -207,7 +219,7 @@ def main(argv: list[str] | None = None) -> None:
             if "generator" in parts:
                 large = open_pool(named(name), runs / "pool", arguments.pictures // 2, config.model.resolution,
                                   config.model.z_dim, seed=1, device=device)  # fmt: skip
-                make_generator([pool, large], runs, out, config)
+                make_generator([pool, large], runs, out, config, arguments.go_on)
             if "domain" in parts:
                 make_domain(named(name), runs, out, device)
             if "encoder" in parts:

@@ -147,6 +147,7 @@ def perceptual_distance(network: Judge, a: Tensor, b: Tensor, step: int = 0) -> 
 
 def train_generator(pools: Sequence[Pool], folder: str | Path, config: GeneratorTraining = GeneratorTraining(),
                     perception: Judge | None = None, evaluate: Callable[[Generator], dict[str, float]] | None = None,
+                    start: tuple[Generator, int] | None = None,
                     stop_after: int | None = None) -> tuple[Generator, list[dict[str, float]]]:  # fmt: skip
     """Train on pools of pictures, stage by stage; returns the moving average of the generator, and the log.
 
@@ -155,6 +156,7 @@ def train_generator(pools: Sequence[Pool], folder: str | Path, config: Generator
         folder: for a checkpoint of each stage; a run that was killed goes on to the same result.
         perception: the network of the perceptual distance, for stages that ask for it; never the judge itself.
         evaluate: numbers of the moving average, added to the log with every checkpoint.
+        start: a generator to go on from, and how many of the stages it has behind it.
         stop_after: pause after so many steps of this call, within a stage.
 
     Raises:
@@ -167,15 +169,15 @@ def train_generator(pools: Sequence[Pool], folder: str | Path, config: Generator
         raise ValueError("a stage asks for the perceptual distance: give train_generator a network as perception.")
     device, log = pools[0].z.device, []
     torch.manual_seed(config.seed)
-    average = Generator(replace(config.model, resolution=8)).to(device)
-    if config.mapping_steps:
+    average, behind = start or (Generator(replace(config.model, resolution=8)).to(device), 0)
+    if config.mapping_steps and start is None:
         rows = teach_mapping(pools[0].world, average, Path(folder) / "mapping", config.mapping_steps, config.seed,
                              stop_after=stop_after)  # fmt: skip
         log += [{"stage": "mapping", **row} for row in rows]
         if rows[-1]["step"] < config.mapping_steps:  # paused
             return average.eval(), log
     weights = average.state_dict()
-    for k, stage in enumerate(config.stages):
+    for k, stage in enumerate(config.stages[behind:], start=behind):
         place = Path(folder) / f"{k}-{stage.resolution}px"
         pool = min((p for p in pools if p.pictures.shape[-1] >= stage.resolution), key=lambda p: p.pictures.shape[-1])
         average, rows = _train_stage(pool, place, config, stage, weights, perception, evaluate, stop_after)
