@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from deltaedit.worlds.world import World
 
-BLOCK = 64  # pictures painted at a time: small enough to stay in a processor's cache
+BLOCK = 64  # pictures of 64 px painted at a time: small enough to stay in a processor's cache
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,8 @@ def latents(n: int, z_dim: int, seed: int) -> Tensor:
 @torch.no_grad()
 def paint(world: World, factors: Tensor, resolution: int) -> Tensor:
     """Render many pictures block by block, uint8 (n, 3, resolution, resolution)."""
-    return torch.cat([to_bytes(world.render(block, resolution)) for block in factors.split(BLOCK)])
+    at_a_time = max(1, BLOCK * 64**2 // resolution**2)
+    return torch.cat([to_bytes(world.render(block, resolution)) for block in factors.split(at_a_time)])
 
 
 def open_pool(world: World, folder: str | Path, n: int, resolution: int = 64, z_dim: int = 64, seed: int = 0,
