@@ -23,7 +23,7 @@ from deltaedit.domains import CLIP, ENCODER, GENERATOR, Domain
 from deltaedit.editor import Editor
 from deltaedit.features import extract_features
 from deltaedit.files import write_json
-from deltaedit.inversion import EncoderTraining, train_encoder
+from deltaedit.inversion import EncoderTraining, resize, train_encoder
 from deltaedit.record import surroundings
 from deltaedit.relevance import estimate_relevance
 from deltaedit.stylegan2 import Generator
@@ -155,7 +155,8 @@ def make_encoder(pool: Pool, runs: Path, out: Path, config: EncoderTraining = En
     editor = Editor.from_pretrained(out, pool.z.device)
 
     def pictures(n: int, rng: torch.Generator) -> Tensor:
-        return pool.images(torch.randint(len(pool), (n,), generator=rng, device=pool.z.device))
+        index = torch.randint(len(pool), (n,), generator=rng, device=pool.z.device)
+        return resize(pool.images(index), editor.generator.config.resolution)
 
     editor.encoder, log = train_encoder(editor.generator, runs / f"encoder-{editor.generator.fingerprint()}", config,
                                         pictures=pictures, features=editor.clip.encode_image)  # fmt: skip
@@ -209,21 +210,22 @@ def main(argv: list[str] | None = None) -> None:
         for name in [arguments.world] if arguments.world else NAMES:
             runs = arguments.runs / name
             out = arguments.out / name if arguments.out else Path(__file__).parent / name / "weights"
-            if set(parts) - {"domain"}:
+            if {"judge", "clip", "generator"} & set(parts):
                 pool = open_pool(named(name), runs / "pool", arguments.pictures, RESOLUTION, config.model.z_dim,
                                  device=device)  # fmt: skip
+            if {"generator", "encoder"} & set(parts):
+                large = open_pool(named(name), runs / "pool", arguments.pictures // 2, config.model.resolution,
+                                  config.model.z_dim, seed=1, device=device)  # fmt: skip
             if "judge" in parts:
                 make_judge(pool, runs, out)
             if "clip" in parts:
                 make_clip(pool, runs, out)
             if "generator" in parts:
-                large = open_pool(named(name), runs / "pool", arguments.pictures // 2, config.model.resolution,
-                                  config.model.z_dim, seed=1, device=device)  # fmt: skip
                 make_generator([pool, large], runs, out, config, arguments.go_on)
             if "domain" in parts:
                 make_domain(named(name), runs, out, device)
             if "encoder" in parts:
-                make_encoder(pool, runs, out)
+                make_encoder(large, runs, out)
     except (ValueError, FloatingPointError, FileNotFoundError) as error:
         sys.exit(str(error))
 
