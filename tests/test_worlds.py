@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 import deltaedit
-from deltaedit import Domain, domains, worlds
+from deltaedit import ClipEncoder, Domain, domains, worlds
 from deltaedit.worlds.captions import facts, negations
 from deltaedit.worlds.pool import latents, open_pool
 from deltaedit.worlds.table import Binary, Choice, Scale, Table
@@ -97,7 +97,8 @@ def test_no_phrase_means_two_things(world):
 def test_what_is_asked_of_a_world_has_words(world):
     prompts = [goal.prompt for goal in world.goals]
     assert len(set(prompts)) == len(prompts)
-    assert len(prompts) >= 12
+    assert len(prompts) == 24
+    assert sum(bool(goal.paraphrase) for goal in world.goals) == 8
     assert set(world.coarse) <= {*world.table.binary, *world.table.choice}
     assert all(template.count("{}") == 1 for template in world.templates)
 
@@ -122,6 +123,39 @@ def test_examples_are_canonical_prompts_and_goals(world):
     assert examples.wordings[0] == examples.edits[0]
     assert set(" ".join((examples.wordings[0], *examples.recognised)).split()) <= words
     assert not set(examples.wordings[-1].split()) <= words
+
+
+def pairs_of_words(text: str) -> set[tuple[str, str]]:
+    return set(pairwise(re.findall(r"[\w-]+", text)))
+
+
+def pairs_in_captions(world) -> set[tuple[str, str]]:
+    """Which word may follow which in a caption, and more: in each phrase, and of any phrase after any other."""
+    said = [phrase for a in world.table.attributes for phrase in phrases(a)]
+    said += [phrase for name in world.table.binary for phrase, _ in negations(world.table.attribute(name))]
+    merged = [p.removesuffix(f" {noun}") for p in said for noun in world.merge]  # «long hair», «long red hair»
+    nouns = sorted({noun for row in draw(world, 200) for noun in world.called(row)})
+    leads = [lead.split() for lead in world.leads if lead]
+    starts = {p.split()[0] for p in (*said, *nouns)} | {"with", "and", "who"}
+    ends = {p.split()[-1] for p in (*said, *merged, *nouns)} | {"with", "and", "is"} | {lead[-1] for lead in leads}
+    inside = [pair for p in (*said, *map(" ".join, leads)) for pair in pairs_of_words(p)]
+    follows = {("who", "is"), *inside, *((one, two) for one in ends for two in starts)}
+    return follows | {tuple("an" if word == "a" else word for word in pair) for pair in follows}
+
+
+@each_world
+def test_paraphrases_are_of_words_that_captions_know_and_have_in_no_such_order(world):
+    texts = world.captions(draw(world, 4000), random.Random(0), 3, 99)
+    words = {word for text in texts for word in re.findall(r"[\w-]+", text)}
+    possible = pairs_in_captions(world)
+    assert {pair for text in texts for pair in pairs_of_words(text)} <= possible
+    clip = ClipEncoder.load(Path(worlds.__file__).parent / world.name / "weights" / domains.CLIP)
+    for goal in world.goals:
+        assert set(goal.prompt.split()) <= words, goal.prompt
+        assert not clip.unknown_words([goal.prompt])
+        if goal.paraphrase:
+            assert not pairs_of_words(goal.paraphrase) <= possible, goal.paraphrase
+            assert not any(goal.paraphrase in text for text in texts)
 
 
 # The table.

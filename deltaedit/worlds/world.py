@@ -60,7 +60,8 @@ class World:
         palette: colours of a Choice's options, by name and option.
         painter: what all ``parts`` need is in its ``prepare``.
         parts: paint onto it one after the other, from back to front.
-        asks: attribute values that edits are measured on: those that people try first.
+        asks: attribute values that edits are measured on, those that people try first; some with a paraphrase to ask
+            by: words that captions know, in an order in which no caption has them.
         coarse: attributes that a model sees first.
         examples: what the book shows.
         leads: what captions begin with.
@@ -75,7 +76,7 @@ class World:
     palette: dict[str, dict[str, Color]]
     painter: type[Painter]
     parts: tuple[Callable[[Painter], None], ...]
-    asks: tuple[tuple[str, bool | str], ...]
+    asks: tuple[tuple[str, bool | str] | tuple[str, bool | str, str], ...]
     coarse: tuple[str, ...]
     examples: Examples
     leads: tuple[str, ...] = LEADS
@@ -115,21 +116,26 @@ class World:
     @cached_property
     def goals(self) -> tuple[Goal, ...]:
         """The single-attribute edits that are measured."""
-        return tuple(Goal(self, name, value) for name, value in self.asks)
+        return tuple(Goal(self, *ask) for ask in self.asks)
 
 
 @dataclass(frozen=True)
 class Goal:
-    """What an edit is after: an attribute's value in a world, with the prompt that asks for it."""
+    """What an edit is after: an attribute's value in a world, with the prompt that asks for it.
+
+    Attributes:
+        paraphrase: what to ask by in place of the canonical prompt, if anything.
+    """
 
     world: World = field(repr=False)
     name: str
     value: bool | str
+    paraphrase: str = ""
 
     @property
     def prompt(self) -> str:
-        """The canonical prompt, such as «face with glasses»."""
-        return self.world.prompt(self.name, self.value)
+        """What is asked, such as «face with glasses», the canonical prompt."""
+        return self.paraphrase or self.world.prompt(self.name, self.value)
 
     def reached(self, factors: Tensor) -> Tensor:
         """Where factors (B, len(names)), given or read by the judge, show the value; bool (B,)."""
