@@ -14,7 +14,16 @@ from deltaedit.files import read_tensors, write_tensors
 from deltaedit.inversion import EncoderTraining
 from deltaedit.stylegan2 import Generator, GeneratorConfig
 from deltaedit.worlds import NAMES, named, train
-from deltaedit.worlds.evaluate import best_setting, held_out, retrieval, score, score_inversion, summary, zero_shot
+from deltaedit.worlds.evaluate import (
+    best_setting,
+    drift,
+    held_out,
+    retrieval,
+    score,
+    score_inversion,
+    summary,
+    zero_shot,
+)
 from deltaedit.worlds.judge import Judge, JudgeConfig, JudgeTraining, accuracy, judge_loss, train_judge
 from deltaedit.worlds.pool import open_pool
 from deltaedit.worlds.train_clip import ClipTraining, Lessons, alike, groups_of, train_clip
@@ -227,6 +236,38 @@ def test_a_score_counts_goals_reached_and_others_flipped():
     assert result.flipped["hat"] == pytest.approx(1 / 7)
     assert result.flips == pytest.approx(1 / 7 / (len(table.binary) - 1))
     assert summary([result])["reached_worst"] == pytest.approx(0.8571)
+
+
+def test_drift_is_in_standard_deviations_of_what_can_be_seen():
+    table = PORTRAITS.table
+    before = PORTRAITS.sample(2000, torch.Generator().manual_seed(1))
+    before[:, table.index["sunglasses"]] = 0
+    after = before.clone()
+    assert set(drift(PORTRAITS, before, after).values()) == {0.0}
+    after[:, table.index["age"]] += 0.5 * before[:, table.index["age"]].std()
+    other = (before[:500, table.index["hair_color"]] + 1) % 6
+    after[:500, table.index["hair_color"]] = other
+    after[:, table.index["sunglasses"]] = 1  # eyes cannot be compared
+    moved = drift(PORTRAITS, before, after)
+    assert moved["age"] == pytest.approx(0.5, abs=0.01)
+    assert moved["hair_color"] == pytest.approx(0.25 * (2 / (1 - 1 / 6)) ** 0.5, abs=0.03)
+    assert "eye_color" not in moved
+    shuffled = drift(PORTRAITS, before, before[torch.randperm(len(before), generator=torch.Generator().manual_seed(0))])
+    assert 1.0 < min(shuffled.values()) < max(shuffled.values()) < 1.4
+
+
+def test_a_score_has_the_drift_of_what_its_goal_does_not_name():
+    goal, table = Goal(PORTRAITS, "skin", "high"), PORTRAITS.table
+    before = table.plain(PORTRAITS.sample(40, torch.Generator().manual_seed(1)))
+    after = table.replace(before, skin=1.0)
+    after[:20, table.index["clothes"]] = (before[:20, table.index["clothes"]] + 1) % 5
+    result = score(goal, before, after)
+    assert "skin" not in result.drifted
+    assert result.drifted["clothes"] == pytest.approx(0.5 * 2**0.5 / PORTRAITS.spread["clothes"])
+    assert result.drift == pytest.approx(result.drifted["clothes"] / 4)  # of the other four kept, nothing
+    assert summary([result])["drift_mean"] == pytest.approx(result.drift, abs=1e-4)
+    assert summary([result])["drift_background"] == 0
+    assert "drift_skin" not in summary([result])
 
 
 def test_what_is_hardly_ever_seen_does_not_weigh_as_much_as_the_rest():

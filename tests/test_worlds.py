@@ -100,6 +100,8 @@ def test_what_is_asked_of_a_world_has_words(world):
     assert len(prompts) == 24
     assert sum(bool(goal.paraphrase) for goal in world.goals) == 8
     assert set(world.coarse) <= {*world.table.binary, *world.table.choice}
+    assert len(set(world.kept)) >= 5
+    assert set(world.kept) <= {*world.table.scale, *world.table.choice}
     assert all(template.count("{}") == 1 for template in world.templates)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from deltaedit.worlds import captions
@@ -63,6 +64,7 @@ class World:
         asks: attribute values that edits are measured on, those that people try first; some with a paraphrase to ask
             by: words that captions know, in an order in which no caption has them.
         coarse: attributes that a model sees first.
+        kept: attributes, more or less or one of several, that an edit which does not name them should leave alone.
         examples: what the book shows.
         leads: what captions begin with.
         templates: sentences that a prompt is put into.
@@ -78,6 +80,7 @@ class World:
     parts: tuple[Callable[[Painter], None], ...]
     asks: tuple[tuple[str, bool | str] | tuple[str, bool | str, str], ...]
     coarse: tuple[str, ...]
+    kept: tuple[str, ...]
     examples: Examples
     leads: tuple[str, ...] = LEADS
     templates: tuple[str, ...] = TEMPLATES
@@ -112,6 +115,16 @@ class World:
     def prompt(self, name: str, value: bool | str) -> str:
         """The canonical prompt for an attribute's value, see :func:`deltaedit.worlds.captions.prompt`."""
         return captions.prompt(self, name, value)
+
+    @cached_property
+    def spread(self) -> dict[str, float]:
+        """Standard deviation of each attribute over pictures, that of a Choice being its one-hot vector's."""
+        factors = self.sample(20_000, torch.Generator().manual_seed(0))
+        out = {}
+        for name, column in self.table.columns(factors).items():
+            x = F.one_hot(column.long()).float() if name in self.table.choice else column[:, None]
+            out[name] = float((x - x.mean(0)).square().sum(1).mean().sqrt())
+        return out
 
     @cached_property
     def goals(self) -> tuple[Goal, ...]:

@@ -117,6 +117,7 @@ WORLD = World(
         ("glasses", True),
     ),
     coarse=("species", "fur_color", "pattern", "background"),
+    kept=("fur_color", "eye_color", "nose_color", "head_width", "background"),
     examples=Examples(
         first=("cat", "dog", "happy pet", "pet with floppy ears", "pet with blue eyes", "pet with orange fur",
                "pet with striped fur", "pet with its tongue out", "pet with a hat"),

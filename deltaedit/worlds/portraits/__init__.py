@@ -84,6 +84,7 @@ WORLD = World(
         ("makeup", True), ("lipstick", True), ("earrings", True),
     ),
     coarse=("hat", "hair_color", "clothes", "background"),
+    kept=("skin", "eye_color", "face_width", "background", "clothes"),
     examples=Examples(
         first=("smiling face", "face with glasses", "face with sunglasses", "face with a hat", "face with a beard",
                "old face", "bald face", "face with blond hair", "face with blue hair"),
