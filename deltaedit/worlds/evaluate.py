@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from deltaedit.clip import ClipEncoder
 from deltaedit.editor import Editor, Latent
+from deltaedit.worlds import captions
 from deltaedit.worlds.judge import Judge
 from deltaedit.worlds.pool import BLOCK
 from deltaedit.worlds.table import Binary, Choice
@@ -59,6 +60,44 @@ def retrieval(world: World, clip: ClipEncoder, image: Tensor, factors: Tensor, s
     """Share of captions, of three to five facts, whose own picture is the nearest among all pictures (R@1)."""
     text = clip.encode_text(world.captions(factors, random.Random(seed), at_least=3, at_most=5)).cpu()
     return float(((text @ image_features(clip, image).T).argmax(dim=1) == torch.arange(len(image))).float().mean())
+
+
+@torch.no_grad()
+def combinations(world: World, clip: ClipEncoder, n: int = 64, resolution: int = 64,
+                 seed: int = HELD_OUT + 3) -> dict[str, dict[str, float]]:  # fmt: skip
+    """Zero-shot accuracy at telling two things at once, of pairs that captions never name together and of others.
+
+    For a pair (P, Q) of ``world.apart`` up to ``n`` renders show each of P and Q, P alone, Q alone and neither, and the
+    prompts of the four cases compete: chance is a quarter. For comparison, the same attributes are paired anew, each P
+    with the next pair's Q, as captions may do.
+
+    Returns:
+        For «apart» and for «together», by the prompt that names both: accuracy over the four cases.
+
+    Raises:
+        ValueError: if the world keeps no pairs apart.
+    """
+    if not world.apart:
+        raise ValueError(f"{world.name} keeps no attributes apart in captions: there is nothing to compare.")
+    first, second = ([Goal(world, *pair[k]) for pair in world.apart] for k in (0, 1))
+    factors = world.sample(64 * n, torch.Generator().manual_seed(seed))
+    seen = world.visible(factors)
+
+    def accuracy(one: Goal, two: Goal) -> float:
+        cases = [(p, q) for p in (one, one.opposite) for q in (two, two.opposite)]
+        prompts = [captions.prompt(world, (p.name, p.value), (q.name, q.value)) for p, q in cases]
+        text = torch.stack([clip.text_feature(prompt) for prompt in prompts]).cpu()
+        both = world.table.column(seen, one.name) & world.table.column(seen, two.name)
+        shares = []
+        for k, (p, q) in enumerate(cases):
+            rows = factors[both & p.reached(factors) & q.reached(factors)][:n]
+            guess = (image_features(clip, paint(world, rows, resolution)) @ text.T).argmax(dim=1)
+            shares.append(float((guess == k).float().mean()))
+        return sum(shares) / len(shares)
+
+    kinds = {"apart": zip(first, second, strict=True), "together": zip(first, second[1:] + second[:1], strict=True)}
+    return {kind: {captions.prompt(world, (p.name, p.value), (q.name, q.value)): accuracy(p, q) for p, q in pairs}
+            for kind, pairs in kinds.items()}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -134,4 +134,9 @@ WORLD = World(
                ("pet with orange fur", "pet with striped fur"), ("cat", "young pet")),
         removable=("glasses", "scarf", "hat", "whiskers", "fluffy", "bow"),
     ),
+    apart=(
+        (("glasses", True), ("floppy_ears", True)), (("scarf", True), ("fur_color", "orange")),
+        (("tongue", True), ("eye_color", "blue")), (("whiskers", True), ("pattern", "spotted")),
+        (("hat", True), ("fluffy", True)), (("bow", True), ("mood", "high")),
+    ),
 )  # fmt: skip

@@ -101,4 +101,9 @@ WORLD = World(
                ("face with blond hair", "face with long hair"), ("old face", "bald face")),
         removable=("glasses", "beard", "hat", "long_hair", "makeup", "earrings"),
     ),
+    apart=(
+        (("glasses", True), ("age", "high")), (("beard", True), ("hair_color", "blue")),
+        (("earrings", True), ("curly_hair", True)), (("moustache", True), ("open_mouth", True)),
+        (("lipstick", True), ("skin", "high")), (("hat", True), ("thick_brows", True)),
+    ),
 )  # fmt: skip
