@@ -13,8 +13,17 @@ from deltaedit import Editor, domains
 from deltaedit.files import read_tensors, write_tensors
 from deltaedit.inversion import EncoderTraining
 from deltaedit.stylegan2 import Generator, GeneratorConfig
-from deltaedit.worlds import NAMES, named, train
-from deltaedit.worlds.evaluate import best_setting, held_out, retrieval, score, score_inversion, summary, zero_shot
+from deltaedit.worlds import NAMES, captions, evaluate, named, train
+from deltaedit.worlds.evaluate import (
+    best_setting,
+    drift,
+    held_out,
+    retrieval,
+    score,
+    score_inversion,
+    summary,
+    zero_shot,
+)
 from deltaedit.worlds.judge import Judge, JudgeConfig, JudgeTraining, accuracy, judge_loss, train_judge
 from deltaedit.worlds.pool import open_pool
 from deltaedit.worlds.train_clip import ClipTraining, Lessons, alike, groups_of, train_clip
@@ -163,6 +172,9 @@ def test_clip_goes_on_after_a_kill(tmp_path):
     parts, _ = train_clip(pool, tmp_path / "parts", config)
     assert same(whole, parts)
     assert log[-1]["step"] == 5
+    free = replace(pool, world=replace(PORTRAITS, apart=()))
+    with pytest.raises(ValueError, match="apart"):
+        train_clip(free, tmp_path / "parts", config)
 
 
 @each_world
@@ -205,6 +217,30 @@ def test_zero_shot_is_perfect_for_a_clip_that_knows(world: World):
     assert set(zero_shot(world, Oracle(goals), image, factors).values()) == {1.0}
 
 
+@each_world
+def test_combinations_are_told_by_a_clip_that_knows_and_guessed_by_one_that_does_not(world: World, monkeypatch):
+    first, second = zip(*world.apart, strict=True)
+    goals = [Goal(world, *value) for value in (*first, *second)]
+    knowing = Oracle([*goals, *(goal.opposite for goal in goals)])
+    for one in knowing.goals:
+        for two in knowing.goals:
+            rows = torch.tensor([knowing.goals.index(goal) for goal in (one, two)])
+            prompt = captions.prompt(world, (one.name, one.value), (two.name, two.value))
+            knowing.rows[prompt] = F.one_hot(rows, len(knowing.goals)).sum(0).float()
+    knowing.text_feature = knowing.rows.get
+    table = len(world.table.names)
+    monkeypatch.setattr(evaluate, "paint", lambda world, rows, _: rows[:, None, None].expand(-1, 3, 1, table))
+    found = evaluate.combinations(world, knowing, n=4)
+    assert set(found) == {"apart", "together"}
+    assert len(found["apart"]) == len(found["together"]) == len(world.apart)
+    assert not set(found["apart"]) & set(found["together"])
+    assert {share for shares in found.values() for share in shares.values()} == {1.0}
+    knowing.text_feature = lambda prompt: torch.zeros(len(knowing.goals))
+    assert set(evaluate.combinations(world, knowing, n=4)["apart"].values()) == {0.25}
+    with pytest.raises(ValueError, match="keeps no attributes apart"):
+        evaluate.combinations(replace(world, apart=()), knowing)
+
+
 def test_retrieval_of_a_clip_that_knows_nothing_is_chance():
     class Blind(Oracle):
         def encode_image(self, image):
@@ -238,6 +274,38 @@ def test_a_score_counts_goals_reached_and_others_flipped():
     assert summary([result])["reached_worst"] == pytest.approx(0.8571)
 
 
+def test_drift_is_in_standard_deviations_of_what_can_be_seen():
+    table = PORTRAITS.table
+    before = PORTRAITS.sample(2000, torch.Generator().manual_seed(1))
+    before[:, table.index["sunglasses"]] = 0
+    after = before.clone()
+    assert set(drift(PORTRAITS, before, after).values()) == {0.0}
+    after[:, table.index["age"]] += 0.5 * before[:, table.index["age"]].std()
+    other = (before[:500, table.index["hair_color"]] + 1) % 6
+    after[:500, table.index["hair_color"]] = other
+    after[:, table.index["sunglasses"]] = 1  # eyes cannot be compared
+    moved = drift(PORTRAITS, before, after)
+    assert moved["age"] == pytest.approx(0.5, abs=0.01)
+    assert moved["hair_color"] == pytest.approx(0.25 * (2 / (1 - 1 / 6)) ** 0.5, abs=0.03)
+    assert "eye_color" not in moved
+    shuffled = drift(PORTRAITS, before, before[torch.randperm(len(before), generator=torch.Generator().manual_seed(0))])
+    assert 1.0 < min(shuffled.values()) < max(shuffled.values()) < 1.4
+
+
+def test_a_score_has_the_drift_of_what_its_goal_does_not_name():
+    goal, table = Goal(PORTRAITS, "skin", "high"), PORTRAITS.table
+    before = table.plain(PORTRAITS.sample(40, torch.Generator().manual_seed(1)))
+    after = table.replace(before, skin=1.0)
+    after[:20, table.index["clothes"]] = (before[:20, table.index["clothes"]] + 1) % 5
+    result = score(goal, before, after)
+    assert "skin" not in result.drifted
+    assert result.drifted["clothes"] == pytest.approx(0.5 * 2**0.5 / PORTRAITS.spread["clothes"])
+    assert result.drift == pytest.approx(result.drifted["clothes"] / 4)  # of the other four kept, nothing
+    assert summary([result])["drift_mean"] == pytest.approx(result.drift, abs=1e-4)
+    assert summary([result])["drift_background"] == 0
+    assert "drift_skin" not in summary([result])
+
+
 def test_what_is_hardly_ever_seen_does_not_weigh_as_much_as_the_rest():
     goal, table = Goal(PORTRAITS, "bald", True), PORTRAITS.table
     before, after = torch.zeros(20, len(table.names)), torch.zeros(20, len(table.names))
@@ -266,6 +334,18 @@ def test_a_card_tells_how_to_make_a_model_again(pool, tmp_path):
     assert 0 <= card["measured"]["binary_mean"] <= 1
     assert torch.__version__.startswith(card["versions"]["torch"])  # which may leave out the build, such as +cu130
     assert card["device"].startswith("cpu")
+
+
+@pytest.mark.filterwarnings("ignore:this CLIP never saw")
+def test_the_card_of_a_clip_says_what_its_captions_kept_apart(tmp_path, monkeypatch):
+    pool = open_pool(PORTRAITS, tmp_path, 64, resolution=32, z_dim=64, seed=1)
+    monkeypatch.setattr(train.evaluate, "held_out", lambda world, _, size: held_out(world, 16, size))
+    monkeypatch.setattr(train.evaluate, "combinations", partial(evaluate.combinations, n=2))
+    train.make_clip(pool, tmp_path / "runs", tmp_path, ClipTraining(lessons=(Lessons(2, (1, 3), 0.2, False),)))
+    card = json.loads((tmp_path / "clip.card.json").read_text())
+    assert "old face with glasses" in card["data"]
+    assert len(card["recipe"]["apart"]) == len(card["measured"]["combinations"]["apart"]) == 6
+    assert 0 <= card["measured"]["combinations_together_mean"] <= 1
 
 
 def test_all_of_the_picture_is_in_s(pool, tmp_path):

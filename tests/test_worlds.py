@@ -12,11 +12,13 @@ import torch
 import torch.nn.functional as F
 
 import deltaedit
-from deltaedit import Domain, domains, worlds
+from deltaedit import ClipEncoder, Domain, domains, worlds
+from deltaedit.worlds import captions
 from deltaedit.worlds.captions import facts, negations
 from deltaedit.worlds.pool import latents, open_pool
 from deltaedit.worlds.table import Binary, Choice, Scale, Table
 from deltaedit.worlds.train_generator import MINIATURE
+from deltaedit.worlds.world import Goal
 
 WORLDS = [worlds.named(name) for name in worlds.NAMES]
 each_world = pytest.mark.parametrize("world", WORLDS, ids=worlds.NAMES)
@@ -97,8 +99,11 @@ def test_no_phrase_means_two_things(world):
 def test_what_is_asked_of_a_world_has_words(world):
     prompts = [goal.prompt for goal in world.goals]
     assert len(set(prompts)) == len(prompts)
-    assert len(prompts) >= 12
+    assert len(prompts) == 24
+    assert sum(bool(goal.paraphrase) for goal in world.goals) == 8
     assert set(world.coarse) <= {*world.table.binary, *world.table.choice}
+    assert len(set(world.kept)) >= 5
+    assert set(world.kept) <= {*world.table.scale, *world.table.choice}
     assert all(template.count("{}") == 1 for template in world.templates)
 
 
@@ -122,6 +127,39 @@ def test_examples_are_canonical_prompts_and_goals(world):
     assert examples.wordings[0] == examples.edits[0]
     assert set(" ".join((examples.wordings[0], *examples.recognised)).split()) <= words
     assert not set(examples.wordings[-1].split()) <= words
+
+
+def pairs_of_words(text: str) -> set[tuple[str, str]]:
+    return set(pairwise(re.findall(r"[\w-]+", text)))
+
+
+def pairs_in_captions(world) -> set[tuple[str, str]]:
+    """Which word may follow which in a caption, and more: in each phrase, and of any phrase after any other."""
+    said = [phrase for a in world.table.attributes for phrase in phrases(a)]
+    said += [phrase for name in world.table.binary for phrase, _ in negations(world.table.attribute(name))]
+    merged = [p.removesuffix(f" {noun}") for p in said for noun in world.merge]  # «long hair», «long red hair»
+    nouns = sorted({noun for row in draw(world, 200) for noun in world.called(row)})
+    leads = [lead.split() for lead in world.leads if lead]
+    starts = {p.split()[0] for p in (*said, *nouns)} | {"with", "and", "who"}
+    ends = {p.split()[-1] for p in (*said, *merged, *nouns)} | {"with", "and", "is"} | {lead[-1] for lead in leads}
+    inside = [pair for p in (*said, *map(" ".join, leads)) for pair in pairs_of_words(p)]
+    follows = {("who", "is"), *inside, *((one, two) for one in ends for two in starts)}
+    return follows | {tuple("an" if word == "a" else word for word in pair) for pair in follows}
+
+
+@each_world
+def test_paraphrases_are_of_words_that_captions_know_and_have_in_no_such_order(world):
+    texts = world.captions(draw(world, 4000), random.Random(0), 3, 99)
+    words = {word for text in texts for word in re.findall(r"[\w-]+", text)}
+    possible = pairs_in_captions(world)
+    assert {pair for text in texts for pair in pairs_of_words(text)} <= possible
+    clip = ClipEncoder.load(Path(worlds.__file__).parent / world.name / "weights" / domains.CLIP)
+    for goal in world.goals:
+        assert set(goal.prompt.split()) <= words, goal.prompt
+        assert not clip.unknown_words([goal.prompt])
+        if goal.paraphrase:
+            assert not pairs_of_words(goal.paraphrase) <= possible, goal.paraphrase
+            assert not any(goal.paraphrase in text for text in texts)
 
 
 # The table.
@@ -255,7 +293,7 @@ def test_wrong_factors_and_resolutions_are_refused():
 
 @each_world
 def test_captions_are_true(world):
-    factors = draw(world, 300)
+    world, factors = replace(world, apart=()), draw(world, 300)
     for row, seen in zip(factors, world.visible(factors), strict=True):
         there, absent = facts(world, row, seen, random.Random(0))
         said = {phrase for phrase, _ in there}
@@ -292,6 +330,51 @@ def test_the_grammar_has_negations_and_partial_descriptions(world):
     assert max(lengths) >= 15
 
 
+@each_world
+def test_what_is_kept_apart_is_independent_and_told_by_no_noun(world):
+    table, factors = world.table, draw(world, 20_000)
+    names = [name for pair in world.apart for name, _ in pair]
+    assert len(world.apart) == 6
+    assert len(set(names)) == len(names)
+    for pair in world.apart:
+        one, two = (Goal(world, *value).reached(factors).float() for value in pair)
+        assert (one * two).mean().item() == pytest.approx((one.mean() * two.mean()).item(), abs=0.01)
+        assert sum(" no " in Goal(world, *value).opposite.prompt for value in pair) <= 1
+        for name in dict(pair):
+            switched = table.replace(factors[:100], **{name: 0.0}), table.replace(factors[:100], **{name: 1.0})
+            assert all(world.called(off) == world.called(on) for off, on in zip(*switched, strict=True)), name
+
+
+@each_world
+def test_captions_never_name_together_what_is_kept_apart(world):
+    """Nor does any other caption change."""
+    free = replace(world, apart=())
+    factors, met = draw(world, 400), 0
+    seen = world.visible(factors)
+    for k, (row, visible) in enumerate(zip(factors, seen, strict=True)):
+        both = [pair for pair in world.apart if all(
+            visible[world.table.index[name]] and Goal(world, name, value).reached(row[None]) for name, value in pair)]
+        said = {phrase for phrase, _ in facts(world, row, visible, random.Random(k))[0]}
+        for pair in both:
+            named = [bool(said & set(dict(captions.phrases(world, *value)))) for value in pair]
+            assert sum(named) <= 1, pair
+            met += sum(named)
+        if not both:
+            assert world.captions(row[None], random.Random(k)) == free.captions(row[None], random.Random(k))
+    assert met > 30
+
+
+@each_world
+def test_opposites_are_other_values_and_come_back(world):
+    factors = draw(world, 200)
+    for goal in world.goals:
+        other = goal.opposite
+        assert not (goal.reached(factors) & other.reached(factors)).any()
+        assert other.reached(factors).any()
+        if not isinstance(world.table.attribute(goal.name), Choice):
+            assert other.opposite.value == goal.value
+
+
 def test_canonical_prompts():
     world = worlds.named("portraits")
     assert world.prompt("glasses", True) == "face with glasses"
@@ -300,6 +383,11 @@ def test_canonical_prompts():
     assert world.prompt("age", "high") == "old face"
     assert world.prompt("eye_color", "blue") == "face with blue eyes"
     assert world.prompt("yaw", "low") == "face looking left"
+    assert captions.prompt(world, ("glasses", True), ("hat", True)) == "face with glasses and a hat"
+    assert captions.prompt(world, ("beard", True), ("smile", "high")) == "smiling face with a beard"
+    assert captions.prompt(world, ("yaw", "low"), ("skin", "high")) == "dark skinned face looking left"
+    pets = worlds.named("pets")
+    assert captions.prompt(pets, ("species", "dog"), ("age", "low"), ("hat", True)) == "young dog with a hat"
     for name, value in (("jaw", "high"), ("eye_color", "pink")):
         with pytest.raises(ValueError, match="No words"):
             world.prompt(name, value)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from deltaedit.worlds.table import Binary, Choice
+from deltaedit.worlds.table import Binary, Choice, shows
 
 if TYPE_CHECKING:
     from deltaedit.worlds.world import World
@@ -24,7 +24,7 @@ def negations(a: Binary) -> tuple[Fact, ...]:
 
 
 def facts(world: World, row: Tensor, seen: Tensor, rng: random.Random) -> tuple[list[Fact], list[Fact]]:
-    """What can truly be said of one picture: what is there, and what is not.
+    """What can truly be said of one picture: what is there, and what is not; of ``world.apart`` never both.
 
     Args:
         world: whose table and words.
@@ -34,8 +34,11 @@ def facts(world: World, row: Tensor, seen: Tensor, rng: random.Random) -> tuple[
     """
     there: list[Fact] = []
     absent: list[Fact] = []
-    for a, value, can_be_seen in zip(world.table.attributes, row.tolist(), seen.tolist(), strict=True):
-        if not can_be_seen or getattr(a, "form", "") == "noun":  # nouns are for ``world.called``
+    visible = {a.name: x for a, x, can in zip(world.table.attributes, row.tolist(), seen.tolist(), strict=True) if can}
+    left_out = _left_out(world, visible, rng)
+    for name, value in visible.items():
+        a = world.table.attribute(name)
+        if name in left_out or getattr(a, "form", "") == "noun":  # nouns are for ``world.called``
             continue
         if isinstance(a, Binary):
             if value > 0.5:
@@ -48,6 +51,16 @@ def facts(world: World, row: Tensor, seen: Tensor, rng: random.Random) -> tuple[
         elif words := a.low if value < a.ends[0] else a.high if value > a.ends[1] else ():
             there.append((rng.choice(words), a.form))
     return there, absent
+
+
+def _left_out(world: World, visible: Mapping[str, float], rng: random.Random) -> set[str]:
+    """One attribute of each pair that no caption may name together and that is there; draws nothing if none is."""
+    out: set[str] = set()
+    for pair in world.apart:
+        there = all(name in visible and shows(world.table.attribute(name), x, visible[name]) for name, x in pair)
+        if there and not out & {name for name, _ in pair}:
+            out.add(rng.choice(pair)[0])
+    return out
 
 
 def sentence(world: World, chosen: Iterable[Fact], nouns: tuple[str, ...], rng: random.Random) -> str:
@@ -110,22 +123,38 @@ def captions(world: World, factors: Tensor, rng: random.Random, at_least: int = 
     return out
 
 
-def prompt(world: World, name: str, value: bool | str) -> str:
-    """The canonical prompt for an attribute's value, such as «face with glasses», «old face», «face with blue eyes».
+def phrases(world: World, name: str, value: bool | str) -> tuple[Fact, ...]:
+    """All that captions call an attribute's value, the canonical phrase first.
+
+    Args:
+        world: whose table and words.
+        name: an attribute of the table.
+        value: a truth value for a Binary; an option for a Choice; «low» or «high» for a Scale.
+
+    Raises:
+        ValueError: if captions have no words for it.
+    """
+    a = world.table.attribute(name)
+    if isinstance(a, Binary) and not value:
+        return negations(a)
+    if isinstance(a, Binary):
+        words = a.yes
+    else:
+        words = a.words.get(str(value), ()) if isinstance(a, Choice) else a.low if value == "low" else a.high
+    if not words:
+        raise ValueError(f"No words were given to {name!r} = {value!r} in the attribute table.")
+    return tuple((phrase, a.form) for phrase in words)
+
+
+def prompt(world: World, *values: tuple[str, bool | str]) -> str:
+    """The canonical prompt for values of attributes: «face with glasses», «old face», «smiling face with a beard».
 
     Args:
         world: whose table, words and neutral prompt.
-        name: an attribute of the table.
-        value: a truth value for a Binary; an option for a Choice; «low» or «high» for a Scale.
+        values: names and values as ``phrases`` takes them.
     """
-    a = world.table.attribute(name)
-    if isinstance(a, Binary):
-        phrase, form = (a.yes[0], a.form) if value else negations(a)[0]
-    else:
-        words = a.words.get(str(value)) if isinstance(a, Choice) else a.low if value == "low" else a.high
-        phrase, form = words[0] if words else "", a.form
-    if not phrase:
-        raise ValueError(f"No words were given to {name!r} = {value!r} in the attribute table.")
-    if form == "noun":
-        return phrase
-    return f"{phrase} {world.neutral}" if form == "adjective" else f"{world.neutral} {_joined([(phrase, form)])}"
+    said = [phrases(world, name, value)[0] for name, value in values]
+    adjectives = " ".join(phrase for phrase, form in said if form == "adjective")
+    noun = next((phrase for phrase, form in said if form == "noun"), world.neutral)
+    things = _joined([(phrase, form) for phrase, form in said if form in ("with", "after")])
+    return " ".join(f"{adjectives} {noun} {things}".split())

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from deltaedit.clip import ClipEncoder
 from deltaedit.editor import Editor, Latent
+from deltaedit.worlds import captions
 from deltaedit.worlds.judge import Judge
 from deltaedit.worlds.pool import BLOCK
 from deltaedit.worlds.table import Binary, Choice
@@ -61,6 +62,44 @@ def retrieval(world: World, clip: ClipEncoder, image: Tensor, factors: Tensor, s
     return float(((text @ image_features(clip, image).T).argmax(dim=1) == torch.arange(len(image))).float().mean())
 
 
+@torch.no_grad()
+def combinations(world: World, clip: ClipEncoder, n: int = 64, resolution: int = 64,
+                 seed: int = HELD_OUT + 3) -> dict[str, dict[str, float]]:  # fmt: skip
+    """Zero-shot accuracy at telling two things at once, of pairs that captions never name together and of others.
+
+    For a pair (P, Q) of ``world.apart`` up to ``n`` renders show each of P and Q, P alone, Q alone and neither, and the
+    prompts of the four cases compete: chance is a quarter. For comparison, the same attributes are paired anew, each P
+    with the next pair's Q, as captions may do.
+
+    Returns:
+        For «apart» and for «together», by the prompt that names both: accuracy over the four cases.
+
+    Raises:
+        ValueError: if the world keeps no pairs apart.
+    """
+    if not world.apart:
+        raise ValueError(f"{world.name} keeps no attributes apart in captions: there is nothing to compare.")
+    first, second = ([Goal(world, *pair[k]) for pair in world.apart] for k in (0, 1))
+    factors = world.sample(64 * n, torch.Generator().manual_seed(seed))
+    seen = world.visible(factors)
+
+    def accuracy(one: Goal, two: Goal) -> float:
+        cases = [(p, q) for p in (one, one.opposite) for q in (two, two.opposite)]
+        prompts = [captions.prompt(world, (p.name, p.value), (q.name, q.value)) for p, q in cases]
+        text = torch.stack([clip.text_feature(prompt) for prompt in prompts]).cpu()
+        both = world.table.column(seen, one.name) & world.table.column(seen, two.name)
+        shares = []
+        for k, (p, q) in enumerate(cases):
+            rows = factors[both & p.reached(factors) & q.reached(factors)][:n]
+            guess = (image_features(clip, paint(world, rows, resolution)) @ text.T).argmax(dim=1)
+            shares.append(float((guess == k).float().mean()))
+        return sum(shares) / len(shares)
+
+    kinds = {"apart": zip(first, second, strict=True), "together": zip(first, second[1:] + second[:1], strict=True)}
+    return {kind: {captions.prompt(world, (p.name, p.value), (q.name, q.value)): accuracy(p, q) for p, q in pairs}
+            for kind, pairs in kinds.items()}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class EditScore:
     """How edits towards one goal went.
@@ -70,6 +109,8 @@ class EditScore:
         flips: share of the other binary attributes, visible before and after, that changed, all pictures together.
         n: how many pictures lacked the goal and could show it.
         flipped: the same share attribute by attribute, of those visible in a tenth of the pictures or more.
+        drifted: how far the other attributes moved that are more or less or one of several, as :func:`drift` has it,
+            in the pictures that lacked the goal; of those visible in a tenth of them or more.
     """
 
     goal: Goal
@@ -77,6 +118,13 @@ class EditScore:
     flips: float
     n: int
     flipped: dict[str, float]
+    drifted: dict[str, float]
+
+    @property
+    def drift(self) -> float:
+        """Mean of ``drifted`` over what the world wants kept."""
+        kept = [self.drifted[name] for name in self.goal.world.kept if name in self.drifted]
+        return sum(kept) / len(kept) if kept else float("nan")
 
 
 @torch.no_grad()
@@ -101,6 +149,34 @@ def score_edits(editor: Editor, judge: Judge, goals: tuple[Goal, ...] | None = N
     return scores
 
 
+def drift(world: World, before: Tensor, after: Tensor) -> dict[str, float]:
+    """How far attributes that are more or less or one of several moved, in standard deviations, on average.
+
+    With x a Scale's number, or a Choice's one-hot vector, it is the mean of ``|x_after - x_before|`` over pictures that
+    show the attribute before and after, divided by the standard deviation ``sqrt(mean |x - mean x|²)`` of the pictures
+    that the world samples. For one of K equally frequent options that is sqrt(2 K / (K - 1)) times the share of
+    pictures in which another one is seen: 1.5 for six, 1.7 for three, and two of unrelated pictures differ by 1.3 and
+    1.2. What the judge would read differently in a picture that shows the same is part of it.
+
+    Args:
+        world: whose attributes.
+        before, after: (B, len(names)), as the judge reads them.
+
+    Returns:
+        By attribute; only those that a tenth of the pictures or more show before and after.
+    """
+    table, seen = world.table, world.visible(before) & world.visible(after)
+    out = {}
+    for name in (*table.scale, *table.choice):
+        mask = table.column(seen, name)
+        if mask.any() and 10 * int(mask.sum()) >= len(mask):
+            change = (table.column(after, name) - table.column(before, name))[mask].abs()
+            if name in table.choice:
+                change = 2**0.5 * (change > 0.5)
+            out[name] = float(change.float().mean()) / world.spread[name]
+    return out
+
+
 def score(goal: Goal, before: Tensor, after: Tensor) -> EditScore:
     """The score of one goal from what the judge read before and after, (B, len(names)) each."""
     table = goal.world.table
@@ -116,14 +192,23 @@ def score(goal: Goal, before: Tensor, after: Tensor) -> EditScore:
             if seen and 10 * seen >= n:
                 flipped[name] = change / seen
     reached = float(goal.reached(after)[could].float().mean()) if n else float("nan")
-    return EditScore(goal, reached, changed / max(1, looked), n, flipped)
+    drifted = drift(goal.world, before[could], after[could])
+    drifted.pop(goal.name, None)
+    return EditScore(goal, reached, changed / max(1, looked), n, flipped, drifted)
 
 
 def summary(scores: list[EditScore]) -> dict[str, float]:
-    """Means over goals: share reached, of the worst goal too, and share of other binary attributes flipped."""
-    reached = [s.reached for s in scores if s.n]
+    """Means over goals: share reached, of the worst goal too; share of other binary attributes flipped; and drift.
+
+    Drift is that of what the world wants kept, ``drift_<name>`` that of each attribute over the goals that do not name
+    it, see :func:`drift`.
+    """
+    reached, drifts = [s.reached for s in scores if s.n], [s.drift for s in scores if s.drift == s.drift]
+    by_name = {name: [s.drifted[name] for s in scores if name in s.drifted] for name in scores[0].goal.world.kept}
     return {"reached_mean": round(sum(reached) / len(reached), 4), "reached_worst": round(min(reached), 4),
-            "flips_mean": round(sum(s.flips for s in scores) / len(scores), 4), "prompts": len(scores)}  # fmt: skip
+            "flips_mean": round(sum(s.flips for s in scores) / len(scores), 4), "prompts": len(scores),
+            "drift_mean": round(sum(drifts) / max(1, len(drifts)), 4),
+            **{f"drift_{name}": round(sum(x) / len(x), 4) for name, x in by_name.items() if x}}  # fmt: skip
 
 
 @torch.no_grad()

@@ -63,6 +63,19 @@ class Scale:
         return min(low for _, low, _ in self.bands), max(high for _, _, high in self.bands)
 
 
+def shows(a: Binary | Choice | Scale, value: bool | str, number: Tensor | float) -> Tensor | bool:
+    """Whether an attribute's number, or each of them (B,), stands for a value.
+
+    Args:
+        value: a truth value for a Binary; an option for a Choice; «low» or «high», an end, for a Scale.
+    """
+    if isinstance(a, Binary):
+        return (number > 0.5) == bool(value)
+    if isinstance(a, Choice):
+        return number == list(a.options).index(str(value))
+    return number > a.ends[1] if value == "high" else number < a.ends[0]
+
+
 UNIFORM = ((1.0, 0.0, 1.0),)
 THIRDS = ((0.35, 0.0, 0.2), (0.3, 0.4, 0.6), (0.35, 0.8, 1.0))  # clear cases, and a middle that no word names
 

@@ -84,10 +84,17 @@ def make_clip(pool: Pool, runs: Path, out: Path, config: ClipTraining = ClipTrai
     clip = ClipEncoder.load(out / CLIP, pool.z.device)
     image, factors = evaluate.held_out(world, 4096, pool.pictures.shape[-1])
     shots = evaluate.zero_shot(world, clip, image, factors)
-    write_card(out, "clip", data=f"{len(pool)} renders, new captions at every step; pairs seen: "
-               f"{config.steps * config.batch_size}", objective="contrastive (open_clip's ClipLoss)",
-               recipe=asdict(config), log=log, device=pool.z.device, measured={
-                   "zero_shot": rounded(shots), "zero_shot_binary_mean": round(mean(shots, world.table.binary), 4),
+    data = f"{len(pool)} renders, new captions at every step; pairs seen: {config.steps * config.batch_size}"
+    pairs = {}
+    if world.apart:
+        found = evaluate.combinations(world, clip, resolution=pool.pictures.shape[-1])
+        pairs = {f"combinations_{kind}_mean": round(mean(shares, tuple(shares)), 4) for kind, shares in found.items()}
+        pairs["combinations"] = {kind: rounded(shares) for kind, shares in found.items()}
+        data += f"; no caption names together what makes a {', a '.join(found['apart'])}"
+    write_card(out, "clip", data=data, objective="contrastive (open_clip's ClipLoss)",
+               recipe=asdict(config) | {"apart": world.apart}, log=log, device=pool.z.device, measured={
+                   **pairs, "zero_shot": rounded(shots),
+                   "zero_shot_binary_mean": round(mean(shots, world.table.binary), 4),
                    "retrieval_at_1_of_1000": round(evaluate.retrieval(world, clip, image[:1000], factors[:1000]), 4),
                    "held_out_renders": len(image), "tokens": len(tokens)})  # fmt: skip
 

@@ -109,6 +109,8 @@ def train_clip(pool: Pool, folder: str | Path, config: ClipTraining = ClipTraini
                stop_after: int | None = None) -> tuple[nn.Module, list[dict[str, float]]]:  # fmt: skip
     """Train on a pool of pictures, with new captions at every step; returns the moving average, and the log.
 
+    What the world keeps apart no caption names together, nor does a whole description: another run than one without.
+
     Args:
         pool: pictures and factors, on the device to train on.
         folder: for the checkpoint; a run that was killed goes on from it to the same result.
@@ -166,7 +168,8 @@ def train_clip(pool: Pool, folder: str | Path, config: ClipTraining = ClipTraini
 
     groups = groups_of(world, pool.factors)
     carries = {"model": model, "average": average, "words": names_words, "optimizer": optimizer}
+    describes = asdict(config) | ({"apart": world.apart} if world.apart else {})
     log = fit(step_fn, config.steps, name="CLIP", folder=folder, seed=config.seed, device=device,
-              describes=asdict(config), carries=carries,
+              describes=describes, carries=carries,
               save_every=250, stop_after=stop_after)  # fmt: skip
     return average.eval(), log

@@ -8,15 +8,19 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from deltaedit.worlds import captions
 from deltaedit.worlds.painter import Color, Painter, render
-from deltaedit.worlds.table import Binary, Choice, Table
+from deltaedit.worlds.table import Binary, Choice, Table, shows
 
 LEADS = ("", "a ", "a photo of a ", "a picture of a ", "a drawing of a ", "a portrait of a ", "the ", "this is a ",
          "an image of a ", "a close-up of a ")  # fmt: skip
 TEMPLATES = ("{}", "a {}", "a photo of a {}", "a picture of a {}", "a portrait of a {}", "an image of a {}")
+
+
+Value = tuple[str, bool | str]  # an attribute's name and a value: see ``shows``
 
 
 @dataclass(frozen=True)
@@ -60,9 +64,14 @@ class World:
         palette: colours of a Choice's options, by name and option.
         painter: what all ``parts`` need is in its ``prepare``.
         parts: paint onto it one after the other, from back to front.
-        asks: attribute values that edits are measured on: those that people try first.
+        asks: attribute values that edits are measured on, those that people try first; some with a paraphrase to ask
+            by: words that captions know, in an order in which no caption has them.
         coarse: attributes that a model sees first.
+        kept: attributes, more or less or one of several, that an edit which does not name them should leave alone.
         examples: what the book shows.
+        apart: pairs of attribute values, each its own, that no caption names together: what CLIP makes of such pairs
+            it has not read. None of them may be told by a noun, and of a pair one at most is denied with «no»: «glasses
+            and no hat» is hard for other reasons.
         leads: what captions begin with.
         templates: sentences that a prompt is put into.
     """
@@ -75,9 +84,11 @@ class World:
     palette: dict[str, dict[str, Color]]
     painter: type[Painter]
     parts: tuple[Callable[[Painter], None], ...]
-    asks: tuple[tuple[str, bool | str], ...]
+    asks: tuple[Value | tuple[str, bool | str, str], ...]
     coarse: tuple[str, ...]
+    kept: tuple[str, ...]
     examples: Examples
+    apart: tuple[tuple[Value, Value], ...] = ()
     leads: tuple[str, ...] = LEADS
     templates: tuple[str, ...] = TEMPLATES
 
@@ -110,32 +121,54 @@ class World:
 
     def prompt(self, name: str, value: bool | str) -> str:
         """The canonical prompt for an attribute's value, see :func:`deltaedit.worlds.captions.prompt`."""
-        return captions.prompt(self, name, value)
+        return captions.prompt(self, (name, value))
+
+    @cached_property
+    def spread(self) -> dict[str, float]:
+        """Standard deviation of each attribute over pictures, that of a Choice being its one-hot vector's."""
+        factors = self.sample(20_000, torch.Generator().manual_seed(0))
+        out = {}
+        for name, column in self.table.columns(factors).items():
+            x = F.one_hot(column.long()).float() if name in self.table.choice else column[:, None]
+            out[name] = float((x - x.mean(0)).square().sum(1).mean().sqrt())
+        return out
 
     @cached_property
     def goals(self) -> tuple[Goal, ...]:
         """The single-attribute edits that are measured."""
-        return tuple(Goal(self, name, value) for name, value in self.asks)
+        return tuple(Goal(self, *ask) for ask in self.asks)
 
 
 @dataclass(frozen=True)
 class Goal:
-    """What an edit is after: an attribute's value in a world, with the prompt that asks for it."""
+    """What an edit is after: an attribute's value in a world, with the prompt that asks for it.
+
+    Attributes:
+        paraphrase: what to ask by in place of the canonical prompt, if anything.
+    """
 
     world: World = field(repr=False)
     name: str
     value: bool | str
+    paraphrase: str = ""
 
     @property
     def prompt(self) -> str:
-        """The canonical prompt, such as «face with glasses»."""
-        return self.world.prompt(self.name, self.value)
+        """What is asked, such as «face with glasses», the canonical prompt."""
+        return self.paraphrase or self.world.prompt(self.name, self.value)
 
     def reached(self, factors: Tensor) -> Tensor:
         """Where factors (B, len(names)), given or read by the judge, show the value; bool (B,)."""
-        a, v = self.world.table.attribute(self.name), self.world.table.column(factors, self.name)
+        table = self.world.table
+        return shows(table.attribute(self.name), self.value, table.column(factors, self.name))
+
+    @property
+    def opposite(self) -> Goal:
+        """The other truth value, the other end, or the next option."""
+        a = self.world.table.attribute(self.name)
         if isinstance(a, Binary):
-            return (v > 0.5) == bool(self.value)
+            return Goal(self.world, self.name, not self.value)
         if isinstance(a, Choice):
-            return v == list(a.options).index(str(self.value))
-        return v > a.ends[1] if self.value == "high" else v < a.ends[0]
+            options = list(a.options)
+            return Goal(self.world, self.name, options[(options.index(str(self.value)) + 1) % len(options)])
+        return Goal(self.world, self.name, "low" if self.value == "high" else "high")

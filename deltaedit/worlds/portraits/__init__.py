@@ -74,13 +74,17 @@ WORLD = World(
     painter=Portrait,
     parts=PARTS,
     asks=(
-        ("smile", "high"), ("smile", "low"), ("open_mouth", True), ("glasses", True), ("sunglasses", True),
-        ("beard", True), ("moustache", True), ("hair_color", "blond"), ("hair_color", "black"), ("hair_color", "blue"),
-        ("long_hair", True), ("curly_hair", True), ("bangs", True), ("bald", True), ("hat", True), ("age", "high"),
-        ("age", "low"), ("skin", "high"), ("eye_color", "blue"), ("eye_size", "high"), ("thick_brows", True),
-        ("face_width", "high"), ("makeup", True), ("lipstick", True), ("earrings", True),
+        ("smile", "high"), ("smile", "low", "person looking sad"),
+        ("open_mouth", True, "person with the mouth wide open"), ("glasses", True), ("sunglasses", True),
+        ("beard", True), ("moustache", True, "person with a moustache on the face"), ("hair_color", "blond"),
+        ("hair_color", "blue"), ("long_hair", True), ("curly_hair", True, "head full of curls"),
+        ("bangs", True, "person with a fringe down to the eyes"), ("bald", True), ("hat", True), ("age", "high"),
+        ("age", "low", "youthful looking person"), ("skin", "high"), ("eye_color", "blue"), ("eye_size", "high"),
+        ("thick_brows", True, "human with bushy brows"), ("face_width", "high", "plump faced person"),
+        ("makeup", True), ("lipstick", True), ("earrings", True),
     ),
     coarse=("hat", "hair_color", "clothes", "background"),
+    kept=("skin", "eye_color", "face_width", "background", "clothes"),
     examples=Examples(
         first=("smiling face", "face with glasses", "face with sunglasses", "face with a hat", "face with a beard",
                "old face", "bald face", "face with blond hair", "face with blue hair"),
@@ -96,5 +100,10 @@ WORLD = World(
         pairs=(("face with glasses", "face with a beard"), ("face with a hat", "smiling face"),
                ("face with blond hair", "face with long hair"), ("old face", "bald face")),
         removable=("glasses", "beard", "hat", "long_hair", "makeup", "earrings"),
+    ),
+    apart=(
+        (("glasses", True), ("age", "high")), (("beard", True), ("hair_color", "blue")),
+        (("earrings", True), ("curly_hair", True)), (("moustache", True), ("open_mouth", True)),
+        (("lipstick", True), ("skin", "high")), (("hat", True), ("thick_brows", True)),
     ),
 )  # fmt: skip
