@@ -7,13 +7,14 @@ import math
 import random
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deltaedit import _torchvision  # noqa: F401  before open_clip
-from deltaedit.loop import fit, learning_rate
+from deltaedit.loop import Step, fit, learning_rate
 from deltaedit.worlds.pool import Pool
 from deltaedit.worlds.world import World
 
@@ -113,6 +114,14 @@ def train_clip(pool: Pool, folder: str | Path, config: ClipTraining = ClipTraini
         pool: pictures and factors, on the device to train on.
         folder: for the checkpoint; a run that was killed goes on from it to the same result.
     """
+    step_fn, carries = clip_step(pool, config)
+    log = fit(step_fn, config.steps, name="CLIP", folder=folder, seed=config.seed, device=pool.z.device,
+              describes=asdict(config), carries=carries, save_every=250, stop_after=stop_after)  # fmt: skip
+    return carries["average"].eval(), log
+
+
+def clip_step(pool: Pool, config: ClipTraining = ClipTraining()) -> tuple[Step, dict[str, Any]]:
+    """The step of ``train_clip``, for ``fit``, and what it carries: "model", "average", "words" and "optimizer"."""
     import open_clip
 
     open_clip.add_model_config(CONFIG)
@@ -165,8 +174,4 @@ def train_clip(pool: Pool, folder: str | Path, config: ClipTraining = ClipTraini
         return {"loss": loss, "words": naming, "retrieval": hit.float().mean(), "scale": model.logit_scale.exp()}
 
     groups = groups_of(world, pool.factors)
-    carries = {"model": model, "average": average, "words": names_words, "optimizer": optimizer}
-    log = fit(step_fn, config.steps, name="CLIP", folder=folder, seed=config.seed, device=device,
-              describes=asdict(config), carries=carries,
-              save_every=250, stop_after=stop_after)  # fmt: skip
-    return average.eval(), log
+    return step_fn, {"model": model, "average": average, "words": names_words, "optimizer": optimizer}
