@@ -16,6 +16,7 @@ from tqdm import tqdm
 from deltaedit.files import refuse_other_run, write_whole
 
 Scalars = dict[str, Tensor]
+Step = Callable[[int, torch.Generator], Scalars]
 
 
 class Stateful(Protocol):
@@ -41,7 +42,7 @@ def learning_rate(step: int, steps: int, peak: float, warmup: int = 100, cooldow
     return peak if left >= 1 else peak * 0.5 * (1 - math.cos(math.pi * max(left, 0.0)))
 
 
-def fit(step_fn: Callable[[int, torch.Generator], Scalars], steps: int, *, carries: Mapping[str, Stateful],
+def fit(step_fn: Step, steps: int, *, carries: Mapping[str, Stateful],
         folder: str | Path, seed: int, describes: Any, device: str | torch.device = "cpu", save_every: int = 500,
         log_every: int = 50, evaluate: Callable[[], dict[str, float]] | None = None,
         stop_after: int | None = None, name: str = "training") -> list[dict[str, float]]:  # fmt: skip

@@ -226,8 +226,9 @@ class ToRGB(nn.Module):
         """x (B, C, H, W), w (B, w_dim) -> (B, 3, H, W)."""
         with full_precision(x):
             style = self.affine(w.float()) * self.gain  # (B, C)
-        weight = self.weight * style[:, None]  # (B, 3, C): so small that each picture can have its own
-        rgb = torch.bmm(weight.to(x.dtype), x.flatten(2))  # (B, 3, HW)
+        weight = (self.weight * style[:, None]).mT  # (B, C, 3): so small that each picture can have its own
+        pixels = x.permute(0, 2, 3, 1).flatten(1, 2)  # (B, HW, C): a view, channels_last or not
+        rgb = torch.bmm(pixels, weight.to(x.dtype)).mT  # (B, 3, HW)
         return rgb.unflatten(2, x.shape[2:]).float() + self.bias[:, None, None]
 
 

@@ -108,7 +108,7 @@ def train_mapper(
         std, mean = torch.std_mean(s[:rows].float(), dim=0)
         mapper.s_mean.copy_(mean)
         mapper.s_std.copy_(std.clamp(min=1e-3 * std.mean()))
-    optimizer = torch.optim.Adam(mapper.parameters(), lr=config.lr)
+    optimizer = torch.optim.Adam(mapper.parameters(), lr=config.lr, fused=True)
 
     def losses(source: Tensor, other: Tensor) -> dict[str, Tensor]:
         i1, i2 = feature[source].float(), feature[other].float()

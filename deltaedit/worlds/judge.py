@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deltaedit.files import read_module, write_tensors
-from deltaedit.loop import fit, learning_rate
+from deltaedit.loop import Step, fit, learning_rate
 from deltaedit.worlds import named
 from deltaedit.worlds.pool import Pool
 from deltaedit.worlds.table import Table
@@ -143,7 +143,15 @@ class JudgeTraining:
 
 def train_judge(pool: Pool, folder: str | Path, config: JudgeTraining = JudgeTraining(),
                 stop_after: int | None = None) -> tuple[Judge, list[dict[str, float]]]:  # fmt: skip
-    """Train on a pool of pictures; returns the judge and the log.
+    """Train on a pool of pictures; returns the judge and the log."""
+    step_fn, carries = judge_step(pool, config)
+    log = fit(step_fn, config.steps, name="judge", folder=folder, seed=config.seed, device=pool.z.device,
+              describes=asdict(config), carries=carries, save_every=250, stop_after=stop_after)  # fmt: skip
+    return carries["judge"].eval(), log
+
+
+def judge_step(pool: Pool, config: JudgeTraining = JudgeTraining()) -> tuple[Step, dict[str, Any]]:
+    """The step of ``train_judge``, for ``fit``, and what it carries: "judge" and "optimizer".
 
     Pictures are jittered in brightness, blurred a little and given noise, so that it also reads generated ones.
     """
@@ -166,10 +174,7 @@ def train_judge(pool: Pool, folder: str | Path, config: JudgeTraining = JudgeTra
         optimizer.step()
         return {"loss": loss}
 
-    log = fit(step_fn, config.steps, name="judge", folder=folder, seed=config.seed, device=device,
-              describes=asdict(config), carries={"judge": judge, "optimizer": optimizer}, save_every=250,
-              stop_after=stop_after)  # fmt: skip
-    return judge.eval(), log
+    return step_fn, {"judge": judge, "optimizer": optimizer}
 
 
 def _roughen(image: Tensor, rng: torch.Generator) -> Tensor:

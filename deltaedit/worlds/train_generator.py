@@ -9,15 +9,17 @@ onto its pictures, quick and on the way; the adversarial stage then takes over f
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deltaedit.loop import fit, learning_rate
+from deltaedit.loop import Step, fit, learning_rate
 from deltaedit.stylegan2 import Discriminator, Generator, GeneratorConfig
 from deltaedit.worlds.judge import Judge, judge_loss
 from deltaedit.worlds.pool import Pool
@@ -180,7 +182,11 @@ def train_generator(pools: Sequence[Pool], folder: str | Path, config: Generator
     for k, stage in enumerate(config.stages[behind:], start=behind):
         place = Path(folder) / f"{k}-{stage.resolution}px"
         pool = min((p for p in pools if p.pictures.shape[-1] >= stage.resolution), key=lambda p: p.pictures.shape[-1])
-        average, rows = _train_stage(pool, place, config, stage, weights, perception, evaluate, stop_after)
+        step_fn, carries = stage_step(pool, config, stage, weights, perception)
+        average = carries["average"]
+        rows = fit(step_fn, stage.steps, name=f"generator {stage.resolution} px", folder=place, seed=config.seed,
+                   device=device, describes=[asdict(config.model), asdict(stage)], carries=carries,
+                   evaluate=evaluate and partial(evaluate, average), stop_after=stop_after)  # fmt: skip
         weights = average.state_dict()
         log += [{"stage": k, "resolution": stage.resolution, **row} for row in rows]
         if rows[-1]["step"] < stage.steps:  # paused
@@ -189,9 +195,17 @@ def train_generator(pools: Sequence[Pool], folder: str | Path, config: Generator
     return average.eval(), log
 
 
-def _train_stage(pool: Pool, folder: Path, config: GeneratorTraining, stage: Stage, weights: dict[str, Tensor],
-                 perception: Judge | None, evaluate: Callable[[Generator], dict[str, float]] | None,
-                 stop_after: int | None) -> tuple[Generator, list[dict[str, float]]]:  # fmt: skip
+def stage_step(pool: Pool, config: GeneratorTraining, stage: Stage, weights: Mapping[str, Tensor],
+               perception: Judge | None = None) -> tuple[Step, dict[str, Any]]:  # fmt: skip
+    """The step of one stage, for ``fit``, and what it carries: "generator", its moving "average", "optimizer" and more.
+
+    Args:
+        pool: latents and pictures, on the device to train on.
+        config: how the whole is trained.
+        stage: which part of it.
+        weights: of the generator to start from, the same or a smaller one.
+        perception: the network of the perceptual distance, where the stage asks for it.
+    """
     device = pool.z.device
     torch.manual_seed(config.seed)
     model = replace(config.model, resolution=stage.resolution)
@@ -249,10 +263,7 @@ def _train_stage(pool: Pool, folder: Path, config: GeneratorTraining, stage: Sta
         torch._foreach_lerp_(list(average.parameters()), list(generator.parameters()), 1 - keep)
         return rows
 
-    log = fit(step_fn, stage.steps, name=f"generator {stage.resolution} px", folder=folder, seed=config.seed,
-              device=device, describes=[asdict(config.model), asdict(stage)], carries=carries,
-              evaluate=evaluate and (lambda: evaluate(average)), stop_after=stop_after)  # fmt: skip
-    return average, log
+    return step_fn, carries
 
 
 class PathLength(nn.Module):
