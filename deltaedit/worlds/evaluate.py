@@ -115,9 +115,12 @@ def score_samples(editor: Editor, judge: Judge, n: int = 10_000, seed: int = HEL
     Args:
         editor: its generator is sampled, at the truncation of its domain.
         judge: reads the attributes, and gives the features for ``precision_recall`` and ``frechet_distance``.
-        n: more than k, and well above the 256 features for the Fréchet distance to say much.
+        n: well above the 256 features, or the Fréchet distance says little.
         seed: of latents and renders; other renders take the next one.
         k: which neighbour the balls of ``precision_recall`` reach to.
+
+    Raises:
+        ValueError: if n is no more than k.
     """
     world, generator = judge.world, editor.generator
 
