@@ -95,7 +95,7 @@ class SampleScore:
 
     Attributes:
         likeness: ``precision``, ``recall`` and ``frechet`` distance of the samples against the renders.
-        ceiling: the same of other renders in the place of the samples: the best that can be hoped for.
+        ceiling: the same of other renders in the place of the samples: what a perfect generator would get.
         samples: ``frequencies`` in the samples.
         renders: ``frequencies`` in the renders.
     """
