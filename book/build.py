@@ -20,6 +20,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import nbformat
 import papermill
@@ -32,6 +33,9 @@ ROOT = Path(__file__).resolve().parents[1]
 JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
 CELL_MINUTES = 20  # no cell takes five on two quiet cores; one that hangs must not hang the build
 WIDGET = "application/vnd.jupyter.widget-view+json"
+# Names of figures, equations and sections: where they are given, and where they are referred to.
+GIVEN = re.compile(r"\$\$ *\(([\w-]+)\)|^\(([\w-]+)\)=$|^:(?:name|label): *([\w-]+)$", re.MULTILINE)
+REFERRED = re.compile(r"\{(?:numref|eq|ref)\}`[^`]+`")
 # What a browser would fetch from elsewhere while it shows a page: links that a reader clicks are not among them.
 FETCHED = re.compile(
     r"""<(?:script|img|iframe|source|video|audio|embed)\b[^>]*?\ssrc\s*=\s*["']?((?:https?:)?//[^"'\s>]+)"""
@@ -52,14 +56,29 @@ def toc_files(toc: object) -> list[str]:
     return own + [file for key in ("parts", "chapters", "sections") for file in toc_files(toc.get(key))]
 
 
-def toc_notebooks(root: Path) -> list[Path]:
+class Page(NamedTuple):
+    """A page that a notebook makes: the name of its file, the notebook, and the domain that the name asks for."""
+
+    name: str
+    notebook: Path
+    domain: str | None = None
+
+
+def toc_notebooks(root: Path) -> list[Page]:
     """The notebooks of the table of contents, in order. Raises FileNotFoundError for one that is not there."""
     toc = yaml.safe_load((root / "book/_toc.yml").read_text(encoding="utf-8"))
-    notebooks = [root / f"{file}.ipynb" for file in toc_files(toc) if file.startswith("notebooks/")]
-    for path in notebooks:
-        if not path.exists():
-            raise FileNotFoundError(f"book/_toc.yml names {path.relative_to(root)}, which does not exist.")
-    return notebooks
+    pages = []
+    for file in toc_files(toc):
+        if file.startswith("notebooks/"):
+            name = file.removeprefix("notebooks/")
+            page = Page(name, root / f"{file}.ipynb")
+            if not page.notebook.exists():
+                start, _, domain = name.partition("-")
+                page = Page(name, root / f"notebooks/{start}.ipynb", domain)
+                if not domain or not page.notebook.exists():
+                    raise FileNotFoundError(f"book/_toc.yml names {file}.ipynb, which does not exist.")
+            pages.append(page)
+    return pages
 
 
 def parse_value(text: str) -> object:
@@ -70,17 +89,21 @@ def parse_value(text: str) -> object:
         return text
 
 
-def parameters_of(notebooks: list[Path], given: dict[str, object]) -> list[dict[str, object]]:
-    """For each notebook, those of the given parameters that it has.
+def parameters_of(pages: list[Page], given: dict[str, object]) -> list[dict[str, object]]:
+    """For each page, those of the given parameters that its notebook has; the domain in a page's name goes first.
 
     Raises ValueError where no notebook has one of them (papermill alone would only warn).
     """
-    known = [set(papermill.inspect_notebook(path)) for path in notebooks]
+    known = [set(papermill.inspect_notebook(page.notebook)) for page in pages]
     unknown = set(given) - set().union(*known)
     if unknown:
         names = ", ".join(sorted(set().union(*known))) or "none"
         raise ValueError(f"No notebook has the parameter {', '.join(sorted(unknown))}; there are: {names}.")
-    return [{name: value for name, value in given.items() if name in names} for names in known]
+    for page, names in zip(pages, known, strict=True):
+        if page.domain and "domain" not in names:
+            raise ValueError(f"book/_toc.yml names {page.name}, but {page.notebook.name} has no parameter domain.")
+    wanted = [{**given, "domain": page.domain} if page.domain else given for page in pages]
+    return [{k: v for k, v in own.items() if k in names} for own, names in zip(wanted, known, strict=True)]
 
 
 def library_files(root: Path) -> list[Path]:
@@ -102,35 +125,58 @@ def done_key(executed: Path) -> str | None:
     return nbformat.read(executed, as_version=4).metadata.get("deltaedit", {}).get("key")
 
 
-def run_notebook(path: Path, executed: Path, parameters: dict[str, object], key: str, label: str) -> None:
-    """Run a copy of one notebook; it takes its place only when it ran to its end.
+def rename_labels(notebook: nbformat.NotebookNode, suffix: str) -> None:
+    """Add a suffix to the names of a page's figures, equations and sections, where given and where referred to.
 
-    Raises RuntimeError, with the notebook's name, where a cell fails or never ends; the copy up to there is kept as
+    Names must be unique in the book, and the same notebook may make several of its pages.
+    """
+    texts = [cell for cell in notebook.cells if cell.cell_type == "markdown"]
+    figures = [cell.metadata.mystnb.figure for cell in notebook.cells if "figure" in cell.metadata.get("mystnb", {})]
+    given = {name for cell in texts for match in GIVEN.findall(cell.source) for name in match if name}
+    given |= {figure.name for figure in figures}
+
+    def renamed(match: re.Match) -> str:
+        return re.sub(r"[\w-]+", lambda word: word[0] + suffix if word[0] in given else word[0], match[0])
+
+    for cell in texts:
+        cell.source = GIVEN.sub(renamed, REFERRED.sub(renamed, cell.source))
+    for figure in figures:
+        figure.name += suffix
+        figure.caption = REFERRED.sub(renamed, figure.caption)
+
+
+def run_notebook(page: Page, executed: Path, parameters: dict[str, object], key: str, label: str) -> None:
+    """Run a copy of a page's notebook; it takes its place only when it ran to its end.
+
+    Raises RuntimeError, with the page's name, where a cell fails or never ends; the copy up to there is kept as
     `*.part.ipynb`.
     """
     part = executed.with_suffix(".part.ipynb")
     part.parent.mkdir(parents=True, exist_ok=True)
     try:
         papermill.execute_notebook(
-            path,
+            page.notebook,
             part,
             parameters,
             kernel_name="python3",
-            cwd=path.parent,
+            cwd=page.notebook.parent,
             execution_timeout=round(60 * CELL_MINUTES),
             progress_bar={"desc": label},
             extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
         )
     except papermill.PapermillExecutionError as error:
-        raise RuntimeError(f"{path.name} failed; the copy up to there is {part}.{error}") from error
+        raise RuntimeError(f"{executed.name} failed; the copy up to there is {part}.{error}") from error
     except CellTimeoutError as error:
-        raise RuntimeError(f"{path.name} failed: a cell took more than {CELL_MINUTES:g} minutes.\n{error}") from error
+        message = f"{executed.name} failed: a cell took more than {CELL_MINUTES:g} minutes.\n{error}"
+        raise RuntimeError(message) from error
     except DeadKernelError as error:
-        raise RuntimeError(f"{path.name} failed: its kernel died, most likely for want of memory.") from error
+        raise RuntimeError(f"{executed.name} failed: its kernel died, most likely for want of memory.") from error
     notebook = nbformat.read(part, as_version=4)
     for cell in notebook.cells:
         if "injected-parameters" in cell.metadata.get("tags", []):
             cell.metadata.tags.append("hide-input")
+    if page.domain:
+        rename_labels(notebook, f"-{page.domain}")
     notebook.metadata["deltaedit"] = {"key": key}
     nbformat.write(notebook, part)
     part.replace(executed)
@@ -168,30 +214,31 @@ def peak_memory() -> float:
 
 
 def run_notebooks(root: Path, stage: Path, given: dict[str, object], fresh: bool) -> dict[str, float]:
-    """Run what changed, in order; returns the seconds of each notebook that ran.
+    """Run what changed, in order; returns the seconds of each page that was run.
 
     Raises ValueError for an unknown parameter or an output that no page can show.
     """
-    notebooks = toc_notebooks(root)
-    parameters = parameters_of(notebooks, given)
+    pages = toc_notebooks(root)
+    parameters = parameters_of(pages, given)
     data = os.environ.get("DELTAEDIT_DATA", "")
     library = digest(*(path.read_bytes() for path in library_files(root)), data.encode())
+    places = [stage / f"notebooks/{page.name}.ipynb" for page in pages]
     seconds = {}
-    for number, (path, own) in enumerate(zip(notebooks, parameters, strict=True), start=1):
-        executed = stage / "notebooks" / path.name
-        label = f"{number}/{len(notebooks)} {path.relative_to(root)}"
-        key = digest(path.read_bytes(), repr(sorted(own.items())).encode(), library.encode(), sys.version.encode())
+    for number, (page, own, executed) in enumerate(zip(pages, parameters, places, strict=True), start=1):
+        label = f"{number}/{len(pages)} {executed.relative_to(stage)}"
+        about = repr(sorted(own.items())).encode()
+        key = digest(page.notebook.read_bytes(), about, library.encode(), sys.version.encode())
         if not fresh and done_key(executed) == key:
             print(f"{label}: unchanged", flush=True)
             continue
         start = time.perf_counter()
-        run_notebook(path, executed, own, key, label)
-        seconds[path.stem] = round(time.perf_counter() - start, 1)
-        print(f"{label}: {seconds[path.stem]:.0f} s, peak memory so far {peak_memory():.1f} GB", flush=True)
+        run_notebook(page, executed, own, key, label)
+        seconds[page.name] = round(time.perf_counter() - start, 1)
+        print(f"{label}: {seconds[page.name]:.0f} s, peak memory so far {peak_memory():.1f} GB", flush=True)
     faults = [
-        f"{path.relative_to(root)}: {fault}"
-        for path in notebooks
-        for fault in output_faults(nbformat.read(stage / "notebooks" / path.name, as_version=4))
+        f"{executed.relative_to(stage)}: {fault}"
+        for executed in places
+        for fault in output_faults(nbformat.read(executed, as_version=4))
     ]
     if faults:
         raise ValueError("\n".join(faults))

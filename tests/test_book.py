@@ -18,6 +18,7 @@ import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 import deltaedit
+from deltaedit import domains
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted((ROOT / "book").rglob("*.md"))
@@ -56,7 +57,9 @@ def test_toc_names_all_pages_and_notebooks_once():
     assert {file for file in files if file.startswith("book/")} == {
         page.relative_to(ROOT).with_suffix("").as_posix() for page in PAGES
     }
-    assert [file for file in files if file.startswith("notebooks/")] == [f"notebooks/{n.stem}" for n in NOTEBOOKS]
+    pages = build.toc_notebooks(ROOT)
+    assert list(dict.fromkeys(page.notebook for page in pages)) == NOTEBOOKS
+    assert {page.domain for page in pages} <= {None, *domains.FOLDERS}
 
 
 @each_page
@@ -125,7 +128,7 @@ def notebook(*cells: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 
 def parameters_cell() -> nbformat.NotebookNode:
-    return new_code_cell('seed = 1\ndevice = "cpu"', metadata={"tags": ["parameters", "hide-input"]})
+    return new_code_cell('domain = "lines"\nseed = 1\ndevice = "cpu"', metadata={"tags": ["parameters", "hide-input"]})
 
 
 def test_toc_files_are_in_reading_order():
@@ -147,12 +150,54 @@ def test_parameter_values(text: str, value: object):
 
 
 def test_each_notebook_gets_the_parameters_it_has(tmp_path: Path):
-    paths = [tmp_path / "01.ipynb", tmp_path / "02.ipynb"]
-    nbformat.write(notebook(parameters_cell()), paths[0])
-    nbformat.write(notebook(new_code_cell("n = 5", metadata={"tags": ["parameters"]})), paths[1])
-    assert build.parameters_of(paths, {"seed": 3, "n": 4}) == [{"seed": 3}, {"n": 4}]
-    with pytest.raises(ValueError, match=r"No notebook has the parameter sed; there are: device, n, seed\."):
-        build.parameters_of(paths, {"sed": 3})
+    first, second = (build.Page(name, tmp_path / f"{name}.ipynb") for name in ("01", "02"))
+    nbformat.write(notebook(parameters_cell()), first.notebook)
+    nbformat.write(notebook(new_code_cell("n = 5", metadata={"tags": ["parameters"]})), second.notebook)
+    assert build.parameters_of([first, second], {"seed": 3, "n": 4}) == [{"seed": 3}, {"n": 4}]
+    with pytest.raises(ValueError, match=r"No notebook has the parameter sed; there are: device, domain, n, seed\."):
+        build.parameters_of([first, second], {"sed": 3})
+    other = first._replace(name="01-dots", domain="dots")
+    assert build.parameters_of([first, other], {"domain": "mine"}) == [{"domain": "mine"}, {"domain": "dots"}]
+    assert build.parameters_of([first, other], {"seed": 3}) == [{"seed": 3}, {"seed": 3, "domain": "dots"}]
+    with pytest.raises(ValueError, match=r"names 02-dots, but 02\.ipynb has no parameter domain"):
+        build.parameters_of([second._replace(name="02-dots", domain="dots")], {})
+
+
+def test_an_entry_without_a_file_is_a_notebook_for_another_domain(tmp_path: Path):
+    (tmp_path / "book").mkdir()
+    (tmp_path / "notebooks").mkdir()
+    for name in ("01_small", "02-own"):
+        (tmp_path / f"notebooks/{name}.ipynb").touch()
+
+    def pages(*files: str) -> list:
+        toc = {"root": "book/intro", "chapters": [{"file": f"notebooks/{file}", "title": "x"} for file in files]}
+        (tmp_path / "book/_toc.yml").write_text(yaml.safe_dump(toc))
+        return [(p.name, p.notebook.stem, p.domain) for p in build.toc_notebooks(tmp_path)]
+
+    assert pages("01_small", "01_small-pets", "01_small-my-pets", "02-own") == [
+        ("01_small", "01_small", None),
+        ("01_small-pets", "01_small", "pets"),
+        ("01_small-my-pets", "01_small", "my-pets"),
+        ("02-own", "02-own", None),
+    ]
+    for file in ("03_none", "03_none-pets", "01_small-"):
+        with pytest.raises(FileNotFoundError, match=f"names notebooks/{file}.ipynb, which does not exist"):
+            pages(file)
+
+
+def test_labels_of_a_variant_get_its_domain():
+    figure = {"figure": {"name": "fig-dot", "caption": "A fig-dot, as in {numref}`fig-dot` and {numref}`fig-else`."}}
+    text = "(sec-dots)=\n## Dots\n\n$$\nx\n$$ (eq-dot)\n\n```{image} x.png\n:name: fig-x\n```\n\n"
+    refers = "{eq}`eq-dot`, {numref}`Figure %s <fig-dot>`, {ref}`dots <sec-dots>`, {numref}`fig-dots`, {numref}`fig-x`"
+    page = notebook(new_markdown_cell(text + refers), new_code_cell("1", metadata={"mystnb": figure}))
+    build.rename_labels(page, "-pets")
+    words = text.replace("-dots)=", "-dots-pets)=").replace("eq-dot", "eq-dot-pets").replace("fig-x", "fig-x-pets")
+    told = ("{eq}`eq-dot-pets`, {numref}`Figure %s <fig-dot-pets>`, {ref}`dots <sec-dots-pets>`, {numref}`fig-dots`, "
+            "{numref}`fig-x-pets`")  # fmt: skip
+    assert page.cells[0].source == words + told
+    renamed = page.cells[1].metadata.mystnb.figure
+    assert renamed.name == "fig-dot-pets"
+    assert renamed.caption == "A fig-dot, as in {numref}`fig-dot-pets` and {numref}`fig-else`."
 
 
 def test_outputs_that_a_page_cannot_show_are_faults():
@@ -203,9 +248,12 @@ def small_book(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(ROOT / "_config.yml", root)
     toc = {"format": "jb-book", "root": "book/intro"}
     toc["chapters"] = [{"file": f} for f in ("notebooks/01_small", "book/api/method", "book/api/worlds")]
+    toc["chapters"].append({"file": "notebooks/01_small-dots", "title": "Small: dots"})
     (root / "book/_toc.yml").write_text(yaml.safe_dump(toc))
     (root / "book/intro.md").write_text(
-        "# A small book\n\nOne {cite}`lyu2023deltaedit`. Seed {glue:text}`../notebooks/01_small.ipynb::seed:.1f`.\n\n"
+        "# A small book\n\nOne {cite}`lyu2023deltaedit`. Seed {glue:text}`../notebooks/01_small.ipynb::seed:.1f`; "
+        "{glue:text}`../notebooks/01_small.ipynb::domain:s`, {glue:text}`../notebooks/01_small-dots.ipynb::domain:s`; "
+        "{numref}`fig-dot`, {numref}`fig-dot-dots`.\n\n"
         "```{figure} _static/road.svg\n:name: fig-road\n:alt: The road.\nThe road.\n```\n\n```{bibliography}\n```\n"
     )
     (root / "notebooks").mkdir()
@@ -213,7 +261,8 @@ def small_book(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cells = [
         new_markdown_cell("# A small notebook\n\n$$ x^2 $$ (eq-small)\n\nSee {eq}`eq-small` and {numref}`fig-dot`."),
         parameters_cell(),
-        new_code_cell('from myst_nb import glue\n\nglue("seed", float(seed), display=False)'),
+        new_code_cell('from myst_nb import glue\n\nglue("seed", float(seed), display=False)\n'
+                      'glue("domain", domain, display=False)'),
         new_code_cell(
             f'from base64 import b64decode\n\nfrom IPython.display import Image\n\nImage(b64decode("{DOT}"))',
             metadata={"mystnb": figure},
@@ -241,24 +290,31 @@ def test_small_book_builds_and_reads_offline(small_book: Path):
     page = (html / "notebooks/01_small.html").read_text(encoding="utf-8")
     assert re.search(r'<script[^>]+src="\.\./_static/mathjax/tex-svg-full\.js', page)
     assert re.search(r'<img[^>]+alt="One grey dot\."', page)
-    assert re.search(r"Seed (<[^>]+>)+1\.0<", (html / "book/intro.html").read_text(encoding="utf-8"))
+    intro = (html / "book/intro.html").read_text(encoding="utf-8")
+    assert "Seed 1.0; lines, dots; Fig. 2, Fig. 3." in re.sub(r"<[^>]+>|'", "", intro)
+    assert (html / "notebooks/01_small-dots.html").exists()
+    assert "Small: dots" in page
 
     record = json.loads((small_book / "figures/book.json").read_text())
-    assert set(record["measures"]["seconds"]) == {"01_small"}
+    assert set(record["measures"]["seconds"]) == {"01_small", "01_small-dots"}
     assert 0 < record["measures"]["peak memory of a notebook (GB)"] < 2
 
     again = run_build(small_book, "--no-html")
     assert "01_small.ipynb: unchanged" in again.stdout
-    other = run_build(small_book, "--no-html", "-p", "seed", "3")
+    assert "01_small-dots.ipynb: unchanged" in again.stdout
+    other = run_build(small_book, "--no-html", "-p", "seed", "3", "-p", "domain", "curves")
     assert "unchanged" not in other.stdout
-    executed = nbformat.read(small_book / "_build/src/notebooks/01_small.ipynb", as_version=4)
-    assert "seed = 3" in "".join(cell.source for cell in executed.cells)
+    for name, domain in (("01_small", "curves"), ("01_small-dots", "dots")):
+        executed = nbformat.read(small_book / f"_build/src/notebooks/{name}.ipynb", as_version=4)
+        code = "".join(cell.source for cell in executed.cells)
+        assert "seed = 3" in code
+        assert f'domain = "{domain}"' in code
 
 
 def test_unknown_parameter_stops_the_build(small_book: Path):
     run = run_build(small_book, "-p", "sed", "3")
     assert run.returncode == 1
-    assert "No notebook has the parameter sed; there are: device, seed." in run.stderr
+    assert "No notebook has the parameter sed; there are: device, domain, seed." in run.stderr
 
 
 def test_failing_notebook_stops_the_build_and_is_named(small_book: Path):
@@ -279,8 +335,9 @@ def test_failing_notebook_stops_the_build_and_is_named(small_book: Path):
 def test_cell_without_end_stops_the_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     nbformat.write(notebook(new_code_cell("import time\n\ntime.sleep(600)")), tmp_path / "endless.ipynb")
     monkeypatch.setattr(build, "CELL_MINUTES", 1 / 60)
+    page = build.Page("endless", tmp_path / "endless.ipynb")
     with pytest.raises(RuntimeError, match="endless.ipynb failed: a cell took more than"):
-        build.run_notebook(tmp_path / "endless.ipynb", tmp_path / "out/endless.ipynb", {}, "key", "label")
+        build.run_notebook(page, tmp_path / "out/endless.ipynb", {}, "key", "label")
 
 
 def test_missing_notebook_is_named(small_book: Path):

@@ -4,12 +4,13 @@ import json
 import shutil
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from deltaedit import Editor, domains
+from deltaedit import Domain, Editor, domains
 from deltaedit.files import read_tensors, write_tensors
 from deltaedit.inversion import EncoderTraining
 from deltaedit.stylegan2 import Generator, GeneratorConfig
@@ -17,15 +18,18 @@ from deltaedit.worlds import NAMES, captions, evaluate, named, train
 from deltaedit.worlds.evaluate import (
     best_setting,
     drift,
+    frequencies,
     held_out,
     retrieval,
     score,
     score_inversion,
+    score_samples,
     summary,
     zero_shot,
 )
 from deltaedit.worlds.judge import Judge, JudgeConfig, JudgeTraining, accuracy, judge_loss, train_judge
-from deltaedit.worlds.pool import open_pool
+from deltaedit.worlds.pool import BLOCK, open_pool
+from deltaedit.worlds.table import Choice
 from deltaedit.worlds.train_clip import ClipTraining, Lessons, alike, groups_of, train_clip
 from deltaedit.worlds.train_generator import (
     GeneratorTraining,
@@ -250,6 +254,61 @@ def test_retrieval_of_a_clip_that_knows_nothing_is_chance():
             return torch.randn(len(texts), 8, generator=torch.Generator().manual_seed(1))
 
     assert retrieval(PORTRAITS, Blind([]), *held_out(PORTRAITS, 64, 8)) < 0.2
+
+
+@each_world
+def test_frequencies_count_where_a_thing_can_be_seen(world: World):
+    factors = world.sample(400, torch.Generator().manual_seed(0))
+    seen, shares = world.visible(factors), frequencies(world, factors)
+    named = [a for a in world.table.attributes if a.name in world.table.binary + world.table.choice or a.low or a.high]
+    assert list(shares) == [a.name for a in named]
+    for a in named:
+        k, counted = world.table.index[a.name], dict.fromkeys(shares[a.name], 0)
+        for row in factors[seen[:, k]]:
+            value = row[k].item()
+            if isinstance(a, Choice):
+                counted[list(a.options)[int(value)]] += 1
+            elif a.name in world.table.binary:
+                counted["there"] += value == 1
+            else:
+                counted["low"] += value < a.ends[0]
+                counted["high"] += value > a.ends[1]
+        for value, times in counted.items():
+            assert shares[a.name][value] == pytest.approx(times / int(seen[:, k].sum()), abs=1e-6)
+
+
+class Drawer:
+    """In a generator's place: what ``draw`` makes of latents; counts how many it was asked for at once."""
+
+    config, device, domain = SimpleNamespace(z_dim=64, resolution=16), torch.device("cpu"), Domain(truncation=0.5)
+
+    def __init__(self, draw):
+        self.draw, self.asked, self.generator = draw, [], self
+
+    def __call__(self, z, truncation):
+        assert truncation == 0.5
+        self.asked.append(len(z))
+        return self.draw(z)
+
+
+def test_samples_are_scored_against_renders(pool, tmp_path):
+    judge, _ = train_judge(pool, tmp_path, JUDGE)
+    perfect = Drawer(lambda z: PORTRAITS.render(PORTRAITS.factors_from_z(z), 16))
+    scored = score_samples(perfect, judge, n=150, seed=0)
+    assert (sum(perfect.asked), max(perfect.asked)) == (150, BLOCK)
+    for name in ("precision", "recall"):
+        assert scored.likeness[name] == pytest.approx(scored.ceiling[name], abs=0.12)
+    assert scored.likeness["frechet"] < 2 * scored.ceiling["frechet"]
+    read = frequencies(PORTRAITS, judge.read(held_out(PORTRAITS, 150, 16, seed=0)[0]))
+    for name, shares in read.items():
+        assert scored.renders[name] == pytest.approx(shares, abs=0.02)
+    assert abs(scored.samples["background"]["blue"] - scored.renders["background"]["blue"]) < 0.12
+    somebody = PORTRAITS.sample(1, torch.Generator().manual_seed(5))
+    always_one = Drawer(lambda z: PORTRAITS.render(somebody.expand(len(z), -1), 16))
+    narrow = score_samples(always_one, judge, n=150, seed=0)
+    assert narrow.likeness["recall"] < 0.05 < scored.likeness["recall"]
+    assert narrow.likeness["frechet"] > 5 * scored.likeness["frechet"]
+    assert narrow.ceiling == scored.ceiling
 
 
 def test_goals_ask_for_what_people_try_first():

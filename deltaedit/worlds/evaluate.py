@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -11,9 +12,10 @@ from tqdm import tqdm
 
 from deltaedit.clip import ClipEncoder
 from deltaedit.editor import Editor, Latent
+from deltaedit.metrics import frechet_distance, precision_recall
 from deltaedit.worlds import captions
 from deltaedit.worlds.judge import Judge
-from deltaedit.worlds.pool import BLOCK
+from deltaedit.worlds.pool import BLOCK, latents
 from deltaedit.worlds.table import Binary, Choice
 from deltaedit.worlds.world import Goal, World
 
@@ -98,6 +100,91 @@ def combinations(world: World, clip: ClipEncoder, n: int = 64, resolution: int =
     kinds = {"apart": zip(first, second, strict=True), "together": zip(first, second[1:] + second[:1], strict=True)}
     return {kind: {captions.prompt(world, (p.name, p.value), (q.name, q.value)): accuracy(p, q) for p, q in pairs}
             for kind, pairs in kinds.items()}  # fmt: skip
+
+
+def frequencies(world: World, factors: Tensor) -> dict[str, dict[str, float]]:
+    """How often each value of an attribute is seen, among the pictures in which the attribute can be.
+
+    Args:
+        world: what they are pictures of.
+        factors: (B, len(names)), given or read by the judge.
+
+    Returns:
+        Shares from 0 to 1 by attribute and value: ``"there"`` of a Binary, each option of a Choice, and ``"low"`` and
+        ``"high"`` of a Scale, beyond the ends that words name; a Scale that no word names is left out.
+    """
+    seen, out = world.visible(factors), {}
+    for a in world.table.attributes:
+        mask = world.table.column(seen, a.name)
+        if isinstance(a, Binary):
+            values: dict[str, bool | str] = {"there": True}
+        elif isinstance(a, Choice):
+            values = {option: option for option in a.options}
+        else:
+            values = {end: end for end in ("low", "high") if getattr(a, end)}
+        if values:
+            out[a.name] = {key: float(Goal(world, a.name, value).reached(factors)[mask].float().mean())
+                           for key, value in values.items()}  # fmt: skip
+    return out
+
+
+@dataclass(frozen=True)
+class SampleScore:
+    """How samples of a generator compare with as many renders, as the judge sees both.
+
+    Attributes:
+        likeness: ``precision``, ``recall`` and ``frechet`` distance of the samples against the renders.
+        ceiling: the same of other renders in the place of the samples: what a perfect generator would get.
+        samples: ``frequencies`` in the samples.
+        renders: ``frequencies`` in the renders.
+    """
+
+    likeness: dict[str, float]
+    ceiling: dict[str, float]
+    samples: dict[str, dict[str, float]]
+    renders: dict[str, dict[str, float]]
+
+
+@torch.no_grad()
+def score_samples(editor: Editor, judge: Judge, n: int = 10_000, seed: int = HELD_OUT + 3, k: int = 3) -> SampleScore:
+    """Compare ``n`` samples of an editor's generator with ``n`` renders, in the judge's embedding.
+
+    Both are drawn at the generator's resolution, and block by block: no more than a block of pictures is held.
+
+    Args:
+        editor: its generator is sampled, at the truncation of its domain.
+        judge: reads the attributes, and gives the features for ``precision_recall`` and ``frechet_distance``.
+        n: well above the 256 features, or the Fréchet distance says little.
+        seed: of latents and renders; other renders take the next one.
+        k: which neighbour the balls of ``precision_recall`` reach to.
+
+    Raises:
+        ValueError: if n is no more than k.
+    """
+    world, generator = judge.world, editor.generator
+
+    def look(draw: Callable[[Tensor], Tensor], rows: Tensor, what: str) -> tuple[Tensor, Tensor]:
+        embeddings, factors = [], []
+        for block in tqdm(rows.split(BLOCK), desc=f"{what}: {n} pictures", unit="block"):
+            image = draw(block.to(editor.device)).clamp(-1, 1)
+            embeddings.append(judge.embedding(image))
+            factors.append(judge.read(image))
+        return torch.cat(embeddings), torch.cat(factors)
+
+    def painted(block: Tensor) -> Tensor:
+        return world.render(block, generator.config.resolution)
+
+    def likeness(embedding: Tensor) -> dict[str, float]:
+        precision, recall = precision_recall(real, embedding, k)
+        return {"precision": precision, "recall": recall, "frechet": frechet_distance(real, embedding)}
+
+    first, second = (world.sample(n, torch.Generator().manual_seed(s)) for s in (seed, seed + 1))
+    real, of_renders = look(painted, first, "renders")
+    others, _ = look(painted, second, "other renders")
+    z = latents(n, generator.config.z_dim, seed)
+    drawn, of_samples = look(lambda z: generator(z, editor.domain.truncation), z, "samples")
+    return SampleScore(likeness(drawn), likeness(others),
+                       frequencies(world, of_samples), frequencies(world, of_renders))  # fmt: skip
 
 
 @dataclass(frozen=True)
