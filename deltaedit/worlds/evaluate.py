@@ -15,7 +15,7 @@ from deltaedit.editor import Editor, Latent
 from deltaedit.metrics import frechet_distance, precision_recall
 from deltaedit.worlds import captions
 from deltaedit.worlds.judge import Judge
-from deltaedit.worlds.pool import BLOCK, latents
+from deltaedit.worlds.pool import latents, renders
 from deltaedit.worlds.table import Binary, Choice
 from deltaedit.worlds.world import Goal, World
 
@@ -24,7 +24,7 @@ HELD_OUT = 987_654  # seed of renders and latents that no trainer sees
 
 def paint(world: World, factors: Tensor, resolution: int) -> Tensor:
     """Renders of many pictures, block by block, (n, 3, resolution, resolution) in [-1, 1]."""
-    return torch.cat([world.render(block, resolution) for block in factors.split(BLOCK)])
+    return torch.cat(list(renders(world, factors, resolution)))
 
 
 def held_out(world: World, n: int, resolution: int = 64, seed: int = HELD_OUT) -> tuple[Tensor, Tensor]:
@@ -165,7 +165,7 @@ def score_samples(editor: Editor, judge: Judge, n: int = 10_000, seed: int = HEL
 
     def look(draw: Callable[[Tensor], Tensor], rows: Tensor, what: str) -> tuple[Tensor, Tensor]:
         embeddings, factors = [], []
-        for block in tqdm(rows.split(BLOCK), desc=f"{what}: {n} pictures", unit="block"):
+        for block in tqdm(rows.split(32), desc=f"{what}: {n} pictures", unit="block"):
             image = draw(block.to(editor.device)).clamp(-1, 1)
             embeddings.append(judge.embedding(image))
             factors.append(judge.read(image))

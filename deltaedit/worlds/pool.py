@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,8 +55,13 @@ def latents(n: int, z_dim: int, seed: int) -> Tensor:
 @torch.no_grad()
 def paint(world: World, factors: Tensor, resolution: int) -> Tensor:
     """Render many pictures block by block, uint8 (n, 3, resolution, resolution)."""
-    at_a_time = max(1, BLOCK * 64**2 // resolution**2)
-    return torch.cat([to_bytes(world.render(block, resolution)) for block in factors.split(at_a_time)])
+    return torch.cat([to_bytes(part) for part in renders(world, factors, resolution)])
+
+
+def renders(world: World, factors: Tensor, resolution: int) -> Iterator[Tensor]:
+    """Render many pictures part by part, (b, 3, resolution, resolution) in [-1, 1] each."""
+    for part in factors.split(max(1, BLOCK * 64**2 // resolution**2)):
+        yield world.render(part, resolution)
 
 
 def open_pool(world: World, folder: str | Path, n: int, resolution: int = 64, z_dim: int = 64, seed: int = 0,
