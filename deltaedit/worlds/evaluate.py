@@ -13,7 +13,7 @@ from deltaedit.clip import ClipEncoder
 from deltaedit.editor import Editor, Latent
 from deltaedit.worlds import captions
 from deltaedit.worlds.judge import Judge
-from deltaedit.worlds.pool import BLOCK
+from deltaedit.worlds.pool import BLOCK, latents
 from deltaedit.worlds.table import Binary, Choice
 from deltaedit.worlds.world import Goal, World
 
@@ -98,6 +98,22 @@ def combinations(world: World, clip: ClipEncoder, n: int = 64, resolution: int =
     kinds = {"apart": zip(first, second, strict=True), "together": zip(first, second[1:] + second[:1], strict=True)}
     return {kind: {captions.prompt(world, (p.name, p.value), (q.name, q.value)): accuracy(p, q) for p, q in pairs}
             for kind, pairs in kinds.items()}  # fmt: skip
+
+
+def switched(goal: Goal, n: int, z_dim: int, seed: int = HELD_OUT + 4) -> tuple[Tensor, Tensor]:
+    """Latents of pictures that lack a goal and could show it, and of the same pictures with it: up to (n, z_dim) each.
+
+    What the generator draws of them differs as a perfect edit would have it; so do the renders of what they stand for.
+    """
+    table = goal.world.table
+    z = latents(16 * n + 1024, z_dim, seed)
+    factors = table.from_z(z)
+    visible, there = table.column(table.visible(factors), goal.name), goal.reached(factors)
+    without, donors = z[visible & ~there][:n], z[visible & there]
+    grafted = table.graft(without, donors[torch.arange(len(without)) % len(donors)], goal.name)
+    factors = table.from_z(grafted)
+    came = goal.reached(factors) & table.column(table.visible(factors), goal.name)
+    return without[came], grafted[came]
 
 
 @dataclass(frozen=True)
