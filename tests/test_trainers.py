@@ -333,6 +333,16 @@ def test_a_score_counts_goals_reached_and_others_flipped():
     assert summary([result])["reached_worst"] == pytest.approx(0.8571)
 
 
+@each_world
+def test_switched_latents_stand_for_pictures_without_a_goal_and_with_it(world: World):
+    for goal in world.goals:
+        without, there = (world.factors_from_z(z) for z in evaluate.switched(goal, 24, 64))
+        assert len(without) == len(there) > 16
+        assert not goal.reached(without).any()
+        assert goal.reached(there).all()
+        assert world.table.column(world.visible(without) & world.visible(there), goal.name).all()
+
+
 def test_drift_is_in_standard_deviations_of_what_can_be_seen():
     table = PORTRAITS.table
     before = PORTRAITS.sample(2000, torch.Generator().manual_seed(1))
