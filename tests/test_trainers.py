@@ -295,7 +295,7 @@ def test_samples_are_scored_against_renders(pool, tmp_path):
     judge, _ = train_judge(pool, tmp_path, JUDGE)
     perfect = Drawer(lambda z: PORTRAITS.render(PORTRAITS.factors_from_z(z), 16))
     scored = score_samples(perfect, judge, n=150, seed=0)
-    assert (sum(perfect.asked), max(perfect.asked)) == (150, BLOCK)
+    assert sum(perfect.asked) == 150 and max(perfect.asked) < 100, "all pictures were held at once"
     for name in ("precision", "recall"):
         assert scored.likeness[name] == pytest.approx(scored.ceiling[name], abs=0.12)
     assert scored.likeness["frechet"] < 2 * scored.ceiling["frechet"]
