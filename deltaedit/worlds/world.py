@@ -153,9 +153,14 @@ class Goal:
     paraphrase: str = ""
 
     @property
+    def canonical(self) -> str:
+        """What it is called, such as «face with glasses»."""
+        return self.world.prompt(self.name, self.value)
+
+    @property
     def prompt(self) -> str:
-        """What is asked, such as «face with glasses», the canonical prompt."""
-        return self.paraphrase or self.world.prompt(self.name, self.value)
+        """What is asked: the canonical prompt, or the paraphrase if there is one."""
+        return self.paraphrase or self.canonical
 
     def reached(self, factors: Tensor) -> Tensor:
         """Where factors (B, len(names)), given or read by the judge, show the value; bool (B,)."""
