@@ -222,6 +222,21 @@ def test_latents_and_uniform_numbers_give_the_same_pictures(world):
     assert torch.allclose(by_z.std(0), by_u.std(0), atol=0.05)
 
 
+@each_world
+def test_a_graft_changes_one_attribute_and_what_excludes_it(world):
+    table, z = world.table, torch.randn(2, 400, 64, generator=torch.Generator().manual_seed(3))
+    before, donors = world.factors_from_z(z[0]), world.factors_from_z(z[1])
+    for name in (table.binary[0], table.choice[0], table.scale[0], world.kept[-1]):
+        after = world.factors_from_z(table.graft(z[0], 2 * z[1], name))
+        came = (table.column(after, name) - table.column(donors, name)).abs() < 0.05
+        assert came.float().mean() > 0.97, name
+        for other in {*table.names} - {name, *table.resolve(table.columns(before))}:
+            same = (table.column(after, other) - table.column(before, other)).abs() < 0.05
+            assert same.float().mean() > 0.97, other
+    with pytest.raises(ValueError, match="no attribute 'wings'"):
+        table.graft(z[0], z[1], "wings")
+
+
 def test_an_unknown_attribute_is_named():
     with pytest.raises(ValueError, match=r"no attribute 'nose'.*nose_size"):
         worlds.named("portraits").table.attribute("nose")

@@ -53,6 +53,15 @@ def facts(world: World, row: Tensor, seen: Tensor, rng: random.Random) -> tuple[
     return there, absent
 
 
+def told(world: World, row: Tensor, seen: Tensor, rng: random.Random, at_least: int = 1, at_most: int = 7,
+         negation: float = 0.22) -> list[Fact]:  # fmt: skip
+    """The facts that one caption tells, see ``captions`` and ``facts`` for the arguments."""
+    there, absent = facts(world, row, seen, rng)
+    count = 0 if rng.random() < 0.02 else rng.randint(at_least, at_most)
+    negative = min(len(absent), sum(rng.random() < negation for _ in range(count)))
+    return rng.sample(there, min(len(there), count - negative)) + rng.sample(absent, negative)
+
+
 def _left_out(world: World, visible: Mapping[str, float], rng: random.Random) -> set[str]:
     """One attribute of each pair that no caption may name together and that is there; draws nothing if none is."""
     out: set[str] = set()
@@ -115,10 +124,7 @@ def captions(world: World, factors: Tensor, rng: random.Random, at_least: int = 
     """
     out = []
     for row, seen in zip(factors.cpu(), world.visible(factors).cpu(), strict=True):
-        there, absent = facts(world, row, seen, rng)
-        count = 0 if rng.random() < 0.02 else rng.randint(at_least, at_most)
-        negative = min(len(absent), sum(rng.random() < negation for _ in range(count)))
-        chosen = rng.sample(there, min(len(there), count - negative)) + rng.sample(absent, negative)
+        chosen = told(world, row, seen, rng, at_least, at_most, negation)
         out.append(sentence(world, chosen, world.called(row), rng))
     return out
 

@@ -187,6 +187,22 @@ def score_samples(editor: Editor, judge: Judge, n: int = 10_000, seed: int = HEL
                        frequencies(world, of_samples), frequencies(world, of_renders))  # fmt: skip
 
 
+def switched(goal: Goal, n: int, z_dim: int, seed: int = HELD_OUT + 4) -> tuple[Tensor, Tensor]:
+    """Latents of pictures that lack a goal and could show it, and of the same pictures with it: up to (n, z_dim) each.
+
+    What the generator draws of them differs as a perfect edit would have it; so do the renders of what they stand for.
+    """
+    table = goal.world.table
+    z = latents(16 * n + 1024, z_dim, seed)
+    factors = table.from_z(z)
+    visible, there = table.column(table.visible(factors), goal.name), goal.reached(factors)
+    without, donors = z[visible & ~there][:n], z[visible & there]
+    grafted = table.graft(without, donors[torch.arange(len(without)) % len(donors)], goal.name)
+    factors = table.from_z(grafted)
+    came = goal.reached(factors) & table.column(table.visible(factors), goal.name)
+    return without[came], grafted[came]
+
+
 @dataclass(frozen=True)
 class EditScore:
     """How edits towards one goal went.

@@ -217,9 +217,7 @@ class Table:
         Args:
             z: (B, Z) standard normal, Z ≥ ``z_used``; what is beyond is ignored.
         """
-        if z.ndim != 2 or z.shape[1] < self.z_used:
-            raise ValueError(f"Latents must have shape (B, {self.z_used} or more), got {tuple(z.shape)}.")
-        u = torch.special.ndtr(z * z.square().mean(dim=1, keepdim=True).rsqrt()).clamp(1e-6, 1 - 1e-6)
+        u = torch.special.ndtr(self._unit(z)).clamp(1e-6, 1 - 1e-6)
         columns, at = [], 0
         for a in self.attributes:
             if isinstance(a, Choice):
@@ -232,3 +230,18 @@ class Table:
                 columns.append(u[:, at])
                 at += 1
         return self.from_uniform(torch.stack(columns, dim=1))
+
+    def graft(self, z: Tensor, donor: Tensor, name: str) -> Tensor:
+        """Latents that stand for what ``z`` does, but for one attribute, which is the donor's; (B, Z) each.
+
+        What excludes it goes with it (``resolve``). Scales move by a hundredth, for the latent's length changes.
+        """
+        start, z = sum(self.outputs[: self.index[self.attribute(name).name]]), self._unit(z).clone()
+        own = slice(start, start + self.outputs[self.index[name]])
+        z[:, own] = self._unit(donor)[:, own]
+        return z
+
+    def _unit(self, z: Tensor) -> Tensor:
+        if z.ndim != 2 or z.shape[1] < self.z_used:
+            raise ValueError(f"Latents must have shape (B, {self.z_used} or more), got {tuple(z.shape)}.")
+        return z * z.square().mean(dim=1, keepdim=True).rsqrt()
