@@ -10,6 +10,7 @@ from deltaedit.stylegan2 import (
     GeneratorConfig,
     StyledConv,
     StyleLayout,
+    ToRGB,
     downsample,
     upsample,
 )
@@ -65,6 +66,22 @@ def test_fast_convolution_equals_weights_per_picture(upsampling):
     random = normal(3, 1, 8, 8, seed=2)
     wanted = torch.cat([reference_conv(conv, x[k : k + 1], style[k : k + 1], random[k]) for k in range(3)])
     torch.testing.assert_close(conv(x, style, random), wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_to_rgb_mixes_channels_where_they_lie():
+    torch.manual_seed(1)
+    layer, w = ToRGB(5, w_dim=4), normal(2, 4)
+    layer.bias.data.normal_()
+    x = normal(2, 5, 8, 6, seed=1)
+    weight = layer.weight * layer.affine(w)[:, None] / math.sqrt(5)
+    wanted = torch.einsum("brc,bchw->brhw", weight, x) + layer.bias[:, None, None]
+    torch.testing.assert_close(layer(x, w), wanted)
+    x = x.to(memory_format=torch.channels_last).requires_grad_()
+    image = layer(x, w)
+    torch.testing.assert_close(image, wanted)
+    (slope,) = torch.autograd.grad(image.sum(), x)
+    for tensor in (image, slope):  # another layout, forwards or backwards, would slow down whatever meets it
+        assert tensor.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_resampling_keeps_flat_pictures_flat():
