@@ -159,7 +159,7 @@ class Goal:
 
     @property
     def prompt(self) -> str:
-        """What is asked: the canonical prompt, or the paraphrase if there is one."""
+        """What is asked, the canonical prompt or the paraphrase if there is one."""
         return self.paraphrase or self.canonical
 
     def reached(self, factors: Tensor) -> Tensor:
