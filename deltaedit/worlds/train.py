@@ -24,6 +24,7 @@ from deltaedit.editor import Editor
 from deltaedit.features import extract_features
 from deltaedit.files import write_json
 from deltaedit.inversion import EncoderTraining, resize, train_encoder
+from deltaedit.metrics import frechet_distance
 from deltaedit.record import surroundings
 from deltaedit.relevance import estimate_relevance
 from deltaedit.stylegan2 import Generator
@@ -41,6 +42,8 @@ RESOLUTION = 64
 PERCEPTION = JudgeTraining(model=JudgeConfig(width=24), seed=2000)
 """The network of the generator's perceptual distance: like the judge, but another one, so that none grades itself."""
 PARTS = ("judge", "clip", "generator", "domain", "encoder")
+ADVERSARIAL = Stage(128, 2000, 16, 1e-3, regression=1.0, perceptual=1.0, adversarial=0.1)
+"""The generator's last stage where ``--adversarial`` asks for it, from weights that draw well already."""
 MAPPER = MapperTraining(steps=4000, batch_size=256, lr=0.2, warmup=100, cooldown=0.5, standardize=True, hidden=256,
                         last_activation=False)  # fmt: skip
 """A miniature's mapper: unlike the paper's its last layer is linear, and channels count in their own spread."""
@@ -99,12 +102,24 @@ def make_clip(pool: Pool, runs: Path, out: Path, config: ClipTraining = ClipTrai
                    "held_out_renders": len(image), "tokens": len(tokens)})  # fmt: skip
 
 
-def drawn_as_asked(generator: Generator, judge: Judge, n: int = 2048) -> dict[str, float]:
-    """What the judge reads in pictures of held-out latents, against what those stand for; see ``accuracy``."""
+@torch.no_grad()
+def drawn_as_asked(generator: Generator, judge: Judge, n: int = 2048,
+                   real: Tensor | None = None) -> tuple[dict[str, float], float]:  # fmt: skip
+    """What the judge reads in pictures of held-out latents, against what those stand for; see ``accuracy``.
+
+    Returns:
+        The shares by attribute, and the Fréchet distance to the embeddings of pictures in ``real``; 0 without.
+    """
     z = latents(n, generator.config.z_dim, evaluate.HELD_OUT).to(generator.w_avg.device)
-    with torch.no_grad():
-        image = torch.cat([generator(block).clamp(-1, 1) for block in z.split(64)])
-    return accuracy(judge, image, judge.world.factors_from_z(z))
+    image = torch.cat([generator(block).clamp(-1, 1) for block in z.split(64)])
+    seen = accuracy(judge, image, judge.world.factors_from_z(z))
+    return seen, 0.0 if real is None else frechet_distance(real, embeddings(judge, image))
+
+
+@torch.no_grad()
+def embeddings(judge: Judge, image: Tensor) -> Tensor:
+    """What the judge sees of many pictures, block by block, (B, 256)."""
+    return torch.cat([judge.embedding(block) for block in image.split(64)])
 
 
 def make_generator(pools: Sequence[Pool], runs: Path, out: Path, config: GeneratorTraining = GeneratorTraining(),
@@ -117,9 +132,12 @@ def make_generator(pools: Sequence[Pool], runs: Path, out: Path, config: Generat
     judge = Judge.load(out / "judge.safetensors", device, world)
     perception, _ = train_judge(pools[0], runs / "perception", PERCEPTION)
 
+    real = embeddings(judge, evaluate.held_out(world, 4096, pools[0].pictures.shape[-1])[0].to(device))
+
     def progress(generator: Generator) -> dict[str, float]:
-        seen = drawn_as_asked(generator, judge, 512)
-        return {kind: mean(seen, getattr(world.table, kind)) for kind in ("binary", "choice", "scale")}
+        seen, frechet = drawn_as_asked(generator, judge, 1024, real)
+        means = {kind: mean(seen, getattr(world.table, kind)) for kind in ("binary", "choice", "scale")}
+        return means | {"frechet": frechet}
 
     start, before = None, []
     if go_on:
@@ -130,7 +148,7 @@ def make_generator(pools: Sequence[Pool], runs: Path, out: Path, config: Generat
     generator, log = train_generator(pools, runs / "generator", config, perception.requires_grad_(False), progress,
                                      start)  # fmt: skip
     generator.save(out / GENERATOR)
-    seen = drawn_as_asked(generator, judge)
+    seen, _ = drawn_as_asked(generator, judge)
     renders = ", ".join(f"{len(pool)} at {pool.pictures.shape[-1]} px" for pool in pools)
     pictures = sum(stage.steps * stage.batch_size for stage in config.stages)
     adversarial = any(stage.adversarial for stage in config.stages)
@@ -209,10 +227,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--compile", action="store_true", help="compile the generator: needs a C++ compiler on a CPU")
     parser.add_argument("--go-on", action="store_true", help="the generator goes on from the weights that are there")
+    parser.add_argument("--adversarial", action="store_true", help="the generator ends with an adversarial stage")
     parser.add_argument("--pictures", type=int, default=PICTURES, help="size of the pool of renders")
     arguments = parser.parse_args(argv)
     device, parts = torch.device(arguments.device), PARTS if arguments.part == "all" else (arguments.part,)
     config = replace(GeneratorTraining(), compile=arguments.compile)
+    if arguments.adversarial:
+        config = replace(config, stages=(*config.stages, ADVERSARIAL))
     try:
         for name in [arguments.world] if arguments.world else NAMES:
             runs = arguments.runs / name
