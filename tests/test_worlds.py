@@ -34,7 +34,7 @@ def draw(world, n: int, seed: int = 0) -> torch.Tensor:
 def phrases(a: Binary | Choice | Scale) -> list[str]:
     if isinstance(a, Binary):
         return [*a.yes, *a.no]
-    return [*a.low, *a.high] if isinstance(a, Scale) else [phrase for words in a.words.values() for phrase in words]
+    return [*a.low, *a.high] if isinstance(a, Scale) else [phrase for o in a.options for phrase, _ in a.facts(o)]
 
 
 def test_the_method_knows_of_no_world():
@@ -79,6 +79,7 @@ def test_a_table_makes_sense(world):
         elif isinstance(a, Choice):
             assert list(a.words) == list(a.options), a.name
             assert all(a.words.values()), a.name
+            assert set(a.adjectives) <= set(a.options), a.name
             assert set(world.palette.get(a.name, a.options)) == set(a.options), a.name
         else:
             assert sum(weight for weight, _, _ in a.bands) == pytest.approx(1), a.name
@@ -317,7 +318,7 @@ def test_captions_are_true(world):
                 assert bool(said & set(a.yes)) == (value == 1 and can_be_seen), a.name
                 assert not (value == 1 and set(absent) & set(negations(a))), a.name
             elif isinstance(a, Choice):
-                others = {w for k, words in enumerate(a.words.values()) if k != value for w in words}
+                others = {phrase for k, option in enumerate(a.options) if k != value for phrase, _ in a.facts(option)}
                 assert not said & others
             else:
                 assert not (value > a.ends[0] and said & set(a.low)), a.name
@@ -403,6 +404,7 @@ def test_canonical_prompts():
     assert captions.prompt(world, ("yaw", "low"), ("skin", "high")) == "dark skinned face looking left"
     pets = worlds.named("pets")
     assert captions.prompt(pets, ("species", "dog"), ("age", "low"), ("hat", True)) == "young dog with a hat"
+    assert pets.prompt("fur_color", "black") == "pet with black fur"
     for name, value in (("jaw", "high"), ("eye_color", "pink")):
         with pytest.raises(ValueError, match="No words"):
             world.prompt(name, value)
@@ -419,6 +421,14 @@ def test_nouns_may_depend_on_the_picture():
     assert not any("cat" in text for text in dogs)
     assert {"dog", "animal"} <= set(" ".join(dogs).split())
     assert any(re.fullmatch("a dog sticking out the tongue", text) for text in dogs)
+
+
+def test_an_option_may_stand_before_the_noun():
+    pets = worlds.named("pets")
+    black = pets.table.replace(draw(pets, 300), species=0.0, fur_color=list(pets.palette["fur_color"]).index("black"))
+    texts = pets.captions(black, random.Random(0), 1, 2, negation=0.0)
+    assert any(re.search(r"\bblack cat\b", text) for text in texts)
+    assert any(re.search(r"\bblack fur\b", text) for text in texts)
 
 
 # The pool.

@@ -46,8 +46,7 @@ def facts(world: World, row: Tensor, seen: Tensor, rng: random.Random) -> tuple[
             else:
                 absent.append(rng.choice(negations(a)))
         elif isinstance(a, Choice):
-            option = list(a.options)[round(value)]
-            there.append((rng.choice(a.words[option]), a.form))
+            there.append(rng.choice(a.facts(list(a.options)[round(value)])))
         elif words := a.low if value < a.ends[0] else a.high if value > a.ends[1] else ():
             there.append((rng.choice(words), a.form))
     return there, absent
@@ -143,13 +142,14 @@ def phrases(world: World, name: str, value: bool | str) -> tuple[Fact, ...]:
     a = world.table.attribute(name)
     if isinstance(a, Binary) and not value:
         return negations(a)
-    if isinstance(a, Binary):
-        words = a.yes
+    if isinstance(a, Choice):
+        found = a.facts(str(value))
     else:
-        words = a.words.get(str(value), ()) if isinstance(a, Choice) else a.low if value == "low" else a.high
-    if not words:
+        words = a.yes if isinstance(a, Binary) else a.low if value == "low" else a.high
+        found = tuple((phrase, a.form) for phrase in words)
+    if not found:
         raise ValueError(f"No words were given to {name!r} = {value!r} in the attribute table.")
-    return tuple((phrase, a.form) for phrase in words)
+    return found
 
 
 def prompt(world: World, *values: tuple[str, bool | str]) -> str:

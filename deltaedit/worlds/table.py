@@ -8,7 +8,7 @@ The painter's ranges, the captions' words, the judge's outputs and the evaluatio
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -35,12 +35,22 @@ class Binary:
 
 @dataclass(frozen=True)
 class Choice:
-    """One of several options; ``options`` maps each to its weight and ``words`` to its phrases."""
+    """One of several options; ``options`` maps each to its weight and ``words`` to its phrases.
+
+    Attributes:
+        adjectives: for some options other phrases, said before the noun: «black cat», beside «cat with black fur».
+    """
 
     name: str
     options: dict[str, float]
     words: dict[str, tuple[str, ...]]
     form: str = "with"
+    adjectives: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def facts(self, option: str) -> tuple[tuple[str, str], ...]:
+        """All that an option is called, each phrase with its form; the canonical one first."""
+        before = tuple((phrase, "adjective") for phrase in self.adjectives.get(option, ()))
+        return tuple((phrase, self.form) for phrase in self.words.get(option, ())) + before
 
 
 @dataclass(frozen=True)
