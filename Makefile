@@ -8,12 +8,13 @@ STAMP  := $(VENV)/.stamp
 # `make book PY=python` uses the environment that is active (conda, say) and makes none.
 ENV    := $(if $(filter $(VENV)/bin/python,$(PY)),$(STAMP))
 
-.PHONY: help env book figures test lab bench weights lint hooks lock clean
+.PHONY: help env book figures quick test lab bench weights lint hooks lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make book      run every notebook, build the book; ends with the page to open"
 	@echo "               PARAMS=\"-p device cuda -p seed 3\" passes parameters to the notebooks"
+	@echo "make quick     see that every notebook runs, on little; PARAMS=\"-p domain pets\" in another domain"
 	@echo "make test      run the test suite                (ARGS=\"-k mapper\" to pick)"
 	@echo "make lab       open the notebooks in JupyterLab"
 	@echo "make figures   run every notebook again, changed or not; build no pages"
@@ -40,6 +41,9 @@ book: $(ENV)
 
 figures: $(ENV)
 	@$(PY) book/build.py --fresh --no-html $(PARAMS)
+
+quick: $(ENV)
+	@$(PY) book/build.py --quick $(PARAMS)
 
 test: $(ENV)
 	$(PY) -m pytest $(ARGS)

@@ -3,6 +3,7 @@
     python book/build.py                             all of it; the last line printed is the page to open
     python book/build.py -p device cuda -p seed 3    with other parameters
     python book/build.py --fresh --no-html           run every notebook again, draw no pages
+    python book/build.py --quick -p domain pets      see every notebook run in another domain, on little, elsewhere
 
 The notebooks that `book/_toc.yml` names run in its order, as copies, with `notebooks/` as their working directory: what
 is stored stays without outputs. The copies land in `_build/src`, a mirror of the repository from which Jupyter Book
@@ -31,6 +32,11 @@ from deltaedit.record import write_record
 
 ROOT = Path(__file__).resolve().parents[1]
 JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
+# What `--quick` gives notebooks where nothing else is said: enough to see that they run, too little to mean anything.
+QUICK = {"n": 200, "n_map": 60, "n_pairs": 12, "n_toggle": 16, "n_tried": 1, "n_steps": 24, "steps": 60, "n_judged": 16,
+         "steps_ablation": 12, "n_crowd": 16, "n_sweep": 8, "n_drawn": 64, "n_compared": 400, "n_inverted": 16,
+         "n_captions": 300, "rounds": 2, "compiled": False, "download": False,
+         "figures": str(ROOT / "_build/quick/figures"), "runs": str(ROOT / "_build/quick/runs")}  # fmt: skip
 CELL_MINUTES = 20  # no cell takes five on two quiet cores; one that hangs must not hang the build
 WIDGET = "application/vnd.jupyter.widget-view+json"
 # Names of figures, equations and sections: where they are given, and where they are referred to.
@@ -291,16 +297,19 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--fresh", action="store_true", help="run every notebook, changed or not")
     parser.add_argument("--no-html", action="store_true", help="run the notebooks only")
+    parser.add_argument("--quick", action="store_true", help="run them on little, into _build/quick; draw no pages")
     arguments = parser.parse_args(argv)
-    stage = ROOT / "_build/src"
+    stage = ROOT / ("_build/quick" if arguments.quick else "_build/src")
     given = {name: parse_value(value) for name, value in arguments.parameters}
+    if arguments.quick:
+        given = QUICK | given
     try:
         seconds = run_notebooks(ROOT, stage, given, arguments.fresh)
         if not given and len(seconds) == len(toc_notebooks(ROOT)):  # the whole book, as it is stored
             measures = {"seconds": seconds, "all notebooks (s)": round(sum(seconds.values())),
                         "peak memory of a notebook (GB)": round(peak_memory(), 2)}  # fmt: skip
             write_record(ROOT / "figures/book.json", measures)
-        page = None if arguments.no_html else build_pages(ROOT, stage)
+        page = None if arguments.no_html or arguments.quick else build_pages(ROOT, stage)
     except (FileNotFoundError, ValueError, RuntimeError) as error:
         print(f"The book was not built. {error}", file=sys.stderr)
         return 1

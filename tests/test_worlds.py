@@ -366,7 +366,8 @@ def test_captions_never_name_together_what_is_kept_apart(world):
     """Nor does any other caption change."""
     free = replace(world, apart=())
     factors, met = draw(world, 400), 0
-    seen = world.visible(factors)
+    seen, together = world.visible(factors), world.together(factors)
+    assert not free.together(factors).any()
     for k, (row, visible) in enumerate(zip(factors, seen, strict=True)):
         both = [pair for pair in world.apart if all(
             visible[world.table.index[name]] and Goal(world, name, value).reached(row[None]) for name, value in pair)]
@@ -375,6 +376,7 @@ def test_captions_never_name_together_what_is_kept_apart(world):
             named = [bool(said & set(dict(captions.phrases(world, *value)))) for value in pair]
             assert sum(named) <= 1, pair
             met += sum(named)
+        assert bool(together[k]) == bool(both)
         if not both:
             assert world.captions(row[None], random.Random(k)) == free.captions(row[None], random.Random(k))
     assert met > 30

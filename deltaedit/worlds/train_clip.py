@@ -55,8 +55,8 @@ class ClipTraining:
     """
 
     model: str = "miniature-clip"
-    lessons: tuple[Lessons, ...] = (Lessons(800, (1, 7), 0.0, False), Lessons(1500, (3, 8), 0.0, True),
-                                    Lessons(2100, (2, 8), 0.15, True))  # fmt: skip
+    lessons: tuple[Lessons, ...] = (Lessons(1050, (1, 7), 0.0, False), Lessons(2000, (3, 8), 0.0, True),
+                                    Lessons(2800, (2, 8), 0.15, True))  # fmt: skip
     words: float = 1.0
     batch_size: int = 256
     group_size: int = 32
@@ -167,8 +167,11 @@ def clip_step(pool: Pool, config: ClipTraining = ClipTraining()) -> tuple[Step, 
             text_feature = model.encode_text(tokenizer(words).to(device), normalize=True)
         image_feature = F.normalize(seen.float(), dim=-1)
         loss = contrast(image_feature, text_feature.float(), model.logit_scale.exp())
-        told = words_in(whole_descriptions(world, pool.factors[index], rand), vocabulary).to(device)
-        naming = F.binary_cross_entropy_with_logits(names_words(seen.float()), told) * math.sqrt(len(vocabulary))
+        factors = pool.factors[index]
+        told = words_in(whole_descriptions(world, factors, rand), vocabulary).to(device)
+        whole = ~world.together(factors)[:, None]  # a description that must keep something back would teach its absence
+        naming = F.binary_cross_entropy_with_logits(names_words(seen.float()), told, whole.float().expand_as(told))
+        naming = naming * math.sqrt(len(vocabulary))
         optimizer.zero_grad(set_to_none=True)
         (loss + config.words * naming).backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)

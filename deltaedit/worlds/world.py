@@ -104,6 +104,15 @@ class World:
         """Which attributes can be seen in each picture, bool (B, len(names))."""
         return self.table.visible(factors)
 
+    def together(self, factors: Tensor) -> Tensor:
+        """Which pictures show both of a pair that captions keep ``apart``, bool (B,)."""
+        seen, out = self.visible(factors), torch.zeros(len(factors), dtype=torch.bool, device=factors.device)
+        for pair in self.apart:
+            goals = [Goal(self, *value) for value in pair]
+            there = [self.table.column(seen, goal.name) & goal.reached(factors) for goal in goals]
+            out |= there[0] & there[1]
+        return out
+
     def called(self, row: Tensor) -> tuple[str, ...]:
         """What the picture of one row of factors (len(names),) can truly be called, as often as listed."""
         if not callable(self.nouns):
