@@ -36,8 +36,8 @@ class RemoteFile:
         url: what is downloaded.
         checksum: "sha256:…", or "git:…" with git's own name for the content. Where nobody publishes one it is None, and
             the first download's is written beside the file, as sha256sum does; what is written there counts.
-        size: in bytes, about, for people.
-        licence: of the content, as far as its publisher states one.
+        size: in bytes, about; 0 where it is not known.
+        licence: of the content, as its publisher states it.
         page: where a person finds it with a browser, if not at ``url``.
     """
 
@@ -45,7 +45,7 @@ class RemoteFile:
     url: str
     checksum: str | None = None
     size: int = 0
-    licence: str = "none stated"
+    licence: str = "no licence stated"
     page: str | None = None
 
     def __str__(self) -> str:
@@ -106,8 +106,8 @@ def _receive_all(file: RemoteFile, part: Path, path: Path) -> None:
             reason = str(getattr(error, "reason", None) or error) or type(error).__name__
         before, arrived = arrived, part.stat().st_size if part.is_file() else 0
         if arrived <= before or not arrived:
-            raise FileNotFoundError(f"{file} could not be downloaded ({reason}): run again, what has arrived is kept, "
-                                    f"or put it at {path}.")  # fmt: skip
+            again = "run again, what has arrived is kept" if arrived else "try again"
+            raise FileNotFoundError(f"{file} could not be downloaded ({reason}): {again}, or put it at {path}.")
 
 
 def _receive(file: RemoteFile, part: Path) -> bool:
@@ -187,7 +187,8 @@ def main(arguments: list[str] | None = None) -> None:
         print("\n".join(registry.describe(name) for name in registry.PUBLISHED))
     try:
         for name in options.names:
-            print(registry.prepare(name, download=True, cache=options.cache))
+            folder = registry.prepare(name, download=True, cache=options.cache)
+            print(f"{registry.describe(name)}: in {folder}")
     except (OSError, ValueError) as error:
         sys.exit(str(error))
 

@@ -15,7 +15,7 @@ from deltaedit.domains import Domain
 from deltaedit.download import RemoteFile, cache_folder, fetch
 from deltaedit.files import write_tensors
 
-NC = "NVIDIA Source Code License: no commercial use"
+NC = "NVIDIA Source Code License, no commercial use"
 ADA = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/"
 NGC = "https://api.ngc.nvidia.com/v2/models/nvidia/research/stylegan2/versions/1/files/"
 LSUN = "https://huggingface.co/aaronb/StyleGAN2/resolve/5fde0cdb3664b04e8126dc6b0cab010e7813c18b/"
@@ -188,15 +188,13 @@ def prepare(name: str, download: bool = False, cache: str | Path | None = None) 
 
 
 def describe(name: str) -> str:
-    """One line: what is published of a domain, how large it is, and what must be trained."""
+    """One line: what is published of a domain, under which licences, how large it is, and what must be trained."""
     entry = PUBLISHED[name]
-    parts = ("generator", "mapper", "relevance", "encoder")
-    there = [part for part in parts if getattr(entry, part)]
+    files = {part: getattr(entry, part) for part in ("generator", "mapper", "relevance", "encoder")}
+    there = ", ".join(f"{part} ({file.licence})" for part, file in files.items() if file)
+    lacks = ", ".join(part for part, file in files.items() if not file)
     size = sum(file.size for file in _parts(entry).values()) / 1e9
-    lacks = [part for part in parts if part not in there]
-    left = f"; to be trained here: {', '.join(lacks)}" if lacks else ""
-    licences = "; ".join(dict.fromkeys(getattr(entry, part).licence for part in there))
-    return f"{name}: {entry.resolution} px, {size:.1f} GB, {', '.join(there)}{left} ({licences})"
+    return f"{name}: {entry.resolution} px, {size:.1f} GB, {there}{lacks and '; to be trained: '}{lacks}"
 
 
 def _parts(entry: Published) -> dict[str, RemoteFile]:

@@ -146,7 +146,7 @@ def test_no_network_is_one_sentence_that_says_what_to_put_where(tmp_path):
         file = RemoteFile("some/weights.pt", f"{web.url}/weights.pt", page="https://example.org/page")
         with pytest.raises(FileNotFoundError, match=r"weights.pt \(https://example.org/page\) could.*Not Found"):
             fetch(file, download=True, cache=tmp_path)
-    with pytest.raises(FileNotFoundError, match=rf"Connection refused\): run again.*or put it at {tmp_path}"):
+    with pytest.raises(FileNotFoundError, match=rf"Connection refused\): try again, or put it at {tmp_path}"):
         fetch(file, download=True, cache=tmp_path)
     assert not names(tmp_path)
 
@@ -208,7 +208,9 @@ def test_command_line(monkeypatch, capsys, tmp_path):
     assert "ffhq: 1024 px" in capsys.readouterr().out
     monkeypatch.setattr(registry, "prepare", lambda name, download, cache: Path(cache) / name)
     download.main(["ffhq", "afhqdog", "--cache", str(tmp_path)])
-    assert capsys.readouterr().out.split() == [str(tmp_path / "ffhq"), str(tmp_path / "afhqdog")]
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.rpartition(": in ")[2] for line in lines] == [str(tmp_path / "ffhq"), str(tmp_path / "afhqdog")]
+    assert "NVIDIA Source Code License" in lines[0]
     monkeypatch.undo()
     with pytest.raises(SystemExit, match="nobody publishes a domain 'unicorns'"):
         download.main(["unicorns"])
