@@ -33,6 +33,7 @@ class Domain:
         tail: share of samples, at each end of a style channel, that edits do not push it into; 0 lets them go anywhere,
             as in the paper.
         world: the procedural world whose pictures the generator draws, if it is one of ours.
+        align: whether the generator was trained on faces aligned as FFHQ's are, and pictures from outside must be too.
     """
 
     name: str = "custom"
@@ -42,6 +43,7 @@ class Domain:
     gain: float = 1.0
     tail: float = 0.0
     world: str | None = None
+    align: bool = False
 
     def __post_init__(self) -> None:
         for name in ("name", "neutral"):
@@ -51,6 +53,8 @@ class Domain:
             value = getattr(self, name)
             if not isinstance(value, int | float) or not math.isfinite(value):
                 raise ValueError(f"{name} of a domain must be a finite number. Got {value!r}.")
+        if not isinstance(self.align, bool):
+            raise ValueError(f"align of a domain must be true or false. Got {self.align!r}.")
         if not 0 <= self.tail < 0.5:
             raise ValueError(f"tail of a domain must be from 0 to below 0.5. Got {self.tail}.")
 
@@ -80,14 +84,24 @@ def register(name: str, folder: str | Path) -> None:
     FOLDERS[name] = Path(folder)
 
 
-def find(name_or_folder: str | Path) -> Path:
-    """Folder of a domain, by its registered name or by its path.
+def find(name_or_folder: str | Path, download: bool = False) -> Path:
+    """Folder of a domain, by its registered name, by the name under which ``registry`` knows it, or by its path.
+
+    Args:
+        name_or_folder: which.
+        download: fetch what others publish of it, where it is not here yet.
 
     Raises:
-        ValueError: if it is neither; the message lists the names.
+        ValueError: if it is none of these; the message lists the names.
+        FileNotFoundError: if it is published and not here; the message says which files to put where.
     """
-    folder = FOLDERS.get(str(name_or_folder), Path(name_or_folder))
-    if not folder.is_dir() and str(name_or_folder) not in FOLDERS:
-        known = ", ".join(repr(name) for name in sorted(FOLDERS))
-        raise ValueError(f"there is no domain {str(name_or_folder)!r}: choose {known}, or the path of a folder.")
+    from deltaedit import registry  # here: it describes its domains with the class above
+
+    name = str(name_or_folder)
+    if name not in FOLDERS and name in registry.PUBLISHED:
+        return registry.prepare(name, download)
+    folder = FOLDERS.get(name, Path(name_or_folder))
+    if not folder.is_dir() and name not in FOLDERS:
+        known = ", ".join(repr(name) for name in sorted({*FOLDERS, *registry.PUBLISHED}))
+        raise ValueError(f"there is no domain {name!r}: choose {known}, or the path of a folder.")
     return folder

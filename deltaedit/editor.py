@@ -18,6 +18,7 @@ from torch import Tensor
 
 from deltaedit import domains
 from deltaedit.domains import Domain
+from deltaedit.faces import align
 from deltaedit.files import write_tensors
 from deltaedit.inversion import Encoder, refine, resize
 from deltaedit.mapper import DeltaMapper
@@ -234,21 +235,31 @@ class Editor:
         return s[cut], s[-1 - cut]
 
     @classmethod
-    def from_pretrained(cls, name_or_folder: str | Path, device: str | torch.device = "cpu") -> Editor:
-        """Load a domain: a registered name such as "portraits", or a folder that ``save_pretrained`` wrote.
+    def from_pretrained(
+        cls, name_or_folder: str | Path, device: str | torch.device = "cpu", download: bool = False
+    ) -> Editor:
+        """Load a domain: a name such as "portraits" or "ffhq", or a folder that ``save_pretrained`` wrote.
+
+        Args:
+            name_or_folder: which.
+            device: for its models.
+            download: fetch what others publish of it (see ``registry``) and is not here; nothing is fetched otherwise.
 
         Raises:
             ValueError: if there is no such domain (the message lists those there are), or a file is missing or damaged.
+            FileNotFoundError: if it is published, and not here; the message says which files to put where.
         """
         from deltaedit.clip import ClipEncoder  # here: open_clip takes seconds to import
 
-        folder = domains.find(name_or_folder)
+        folder = domains.find(name_or_folder, download)
         domain = Domain.read(folder)
         generator = Generator.load(folder / domains.GENERATOR, device)
         if generator.w_avg.device.type in ("cpu", "cuda"):
             generator = generator.to(memory_format=torch.channels_last)
         clip = ClipEncoder.load(folder / domains.CLIP, device)
-        mapper = DeltaMapper.load(folder / domains.MAPPER, device)
+        if not (path := folder / domains.MAPPER).exists():
+            raise ValueError(f"there is no file {path}: train a mapper for the generator beside it, and save it there.")
+        mapper = DeltaMapper.load(path, device)
         path = folder / domains.RELEVANCE
         relevance = load_relevance(path) if path.exists() else None
         path = folder / domains.ENCODER
@@ -287,18 +298,25 @@ class Editor:
         w = self.generator.mapping(z.to(self.device), truncation)
         return self.latent(w, {"seed": seed, "n": n, "truncation": truncation})
 
-    def invert(self, picture: Tensor | Picture, steps: int = 0) -> Latent:
+    def invert(self, picture: Tensor | Picture, steps: int = 0, aligned: bool = False) -> Latent:
         """Latent of a picture from outside, so that it can be edited: what the generator draws instead of it.
 
         Args:
             picture: what ``to_tensor`` takes, or a tensor (B, 3, H, W) in [-1, 1]; the centre square is what counts.
+                Where the domain has ``align``, it is the largest face, but a tensor is taken to be aligned.
             steps: of optimisation after the encoder's look, for a closer likeness; needed where there is no encoder.
+            aligned: that the picture already is what ``faces.align`` would make of it.
 
         Raises:
-            ValueError: if it is no picture, or there is neither an encoder nor a number of steps.
+            ValueError: if it is no picture, shows no face where one is looked for, or there is neither an encoder nor a
+                number of steps.
+            ImportError: if a face is looked for, and OpenCV is not installed.
         """
         if steps < 0 or (self.encoder is None and steps == 0):
             raise ValueError(f"without an encoder, steps must be at least 1, better 300. Got {steps}.")
+        source = {"picture": str(picture) if isinstance(picture, str | Path) else "given"}
+        if self.domain.align and not aligned and not isinstance(picture, Tensor):
+            picture = align(picture, self.generator.config.resolution)
         image = picture if isinstance(picture, Tensor) else to_tensor(picture)
         with torch.no_grad():
             self.clip.encode_image(image.to(self.device))  # refuses what is no picture
@@ -309,7 +327,7 @@ class Editor:
                 w_plus = torch.cat([self.encoder(part) for part in image.split(BATCH)])
         if steps:
             w_plus = refine(self.generator, image, w_plus, steps, features=self.clip.encode_image)
-        return self.latent(w_plus, {"picture": str(picture) if isinstance(picture, str | Path) else "given"})
+        return self.latent(w_plus, source)
 
     @torch.no_grad()
     def latent(self, w: Tensor, source: dict[str, Any] | None = None) -> Latent:

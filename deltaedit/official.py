@@ -6,16 +6,13 @@ They belong to a repository without a licence, so nothing of them ships with thi
 
 from __future__ import annotations
 
-import hashlib
 import os
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
-from deltaedit.files import write_whole
+from deltaedit.download import RemoteFile, cache_folder, fetch
 
 SOURCE = "https://raw.githubusercontent.com/Yueming6568/DeltaEdit/dd6c27c115d0136c6eb606912dbf63d15f9104bd/tSNE"
 SHA256 = {
@@ -50,45 +47,31 @@ def load_official(name: str, download: bool = False, cache: str | Path | None = 
 
     Args:
         name: which pictures.
-        download: fetch what ``$DELTAEDIT_DATA`` and the cache do not hold (12 MB), and check it against known hashes.
-        cache: where downloads are kept; ``~/.cache/deltaedit/official`` by default.
+        download: fetch what ``$DELTAEDIT_DATA`` and the cache do not hold (12 MB).
+        cache: see ``download.cache_folder``.
 
     Raises:
-        ValueError: for another name, or an array that is damaged or of another shape.
+        ValueError: for another name, or an array that is damaged, of another shape, or not what its authors published.
         FileNotFoundError: in one sentence, when the features are not here and were not, or could not be, downloaded.
     """
     if name not in NAMES:
         raise ValueError(f"the authors published features of {' and '.join(NAMES)}, got {name!r}.")
     stem = f"{NAMES[name]}/cspace_{NAMES[name]}_"
-    cache = Path("~/.cache/deltaedit/official").expanduser() if cache is None else Path(cache)
-    files = {part: f"{stem}{part}.npy" for part in ("i", "t", "deltai", "deltat")}
-    here = {part: _find(file, cache) for part, file in files.items()}
-    missing = [part for part, path in here.items() if path is None]
-    if missing and not download:
+    files = [f"{stem}{part}.npy" for part in ("i", "t", "deltai", "deltat")]
+    here = {file: _find(file) for file in files}
+    rest = {file: RemoteFile(f"official/{file}", f"{SOURCE}/{file}", f"sha256:{SHA256[file]}")
+            for file in files if here[file] is None}  # fmt: skip
+    if not download and not all((cache_folder(cache) / remote.name).is_file() for remote in rest.values()):
         raise FileNotFoundError(f"the authors' features of {name} are not here: set DELTAEDIT_DATA, or download=True.")
-    for part in tqdm(missing, desc=f"features of {name}") if missing else ():
-        here[part] = _download(files[part], cache)
-    return OfficialFeatures(*(_read(here[part]) for part in files))
+    here |= {file: fetch(remote, download, cache) for file, remote in rest.items()}
+    return OfficialFeatures(*(_read(here[file]) for file in files))
 
 
-def _find(file: str, cache: Path) -> Path | None:
-    folders = [cache]
-    if os.environ.get("DELTAEDIT_DATA"):
-        own = Path(os.environ["DELTAEDIT_DATA"])
-        folders = [own, own / "deltaedit-official", own / "tSNE", cache]  # ours, or a clone of the authors' repository
+def _find(file: str) -> Path | None:
+    """Where a file lies in ``$DELTAEDIT_DATA``, in one of our layouts or in a clone of the authors' repository."""
+    own = os.environ.get("DELTAEDIT_DATA")
+    folders = [Path(own), Path(own, "deltaedit-official"), Path(own, "tSNE")] if own else []
     return next((folder / file for folder in folders if (folder / file).is_file()), None)
-
-
-def _download(file: str, cache: Path) -> Path:
-    try:
-        with urllib.request.urlopen(f"{SOURCE}/{file}", timeout=10) as response:
-            content = response.read()
-    except OSError as error:
-        raise FileNotFoundError(f"{file} is not here and could not be downloaded from {SOURCE} ({error}).") from None
-    if hashlib.sha256(content).hexdigest() != SHA256[file]:
-        raise FileNotFoundError(f"what {SOURCE} gave for {file} is not what its authors published: it was not kept.")
-    write_whole(cache / file, lambda path: path.write_bytes(content))
-    return cache / file
 
 
 def _read(path: Path) -> np.ndarray:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 
 Picture = Image.Image | np.ndarray | str | Path
 SMALLEST = 8  # pixels on a side; below that there is nothing to see
+LARGEST = 89_478_485  # pixels in all, 1 GB as a tensor; beyond, Pillow suspects a bomb
 
 
 def to_tensor(picture: Picture) -> Tensor:
@@ -21,33 +25,60 @@ def to_tensor(picture: Picture) -> Tensor:
             of an image file; a photo is turned upright as its EXIF says.
 
     Raises:
-        ValueError: if it is none of these, cannot be read, or is smaller than 8 x 8.
+        ValueError: if it is none of these, cannot be read, is smaller than 8 x 8, or has more than 89 million pixels.
     """
-    if isinstance(picture, str | Path):
-        try:
-            with Image.open(picture) as file:
-                return to_tensor(ImageOps.exif_transpose(file))
-        except FileNotFoundError:
-            raise ValueError(f"there is no picture {picture}: check the path.") from None
-        except (UnidentifiedImageError, OSError) as error:
-            raise ValueError(f"{picture} cannot be read as a picture ({error}): open and save it anew.") from None
     if isinstance(picture, np.ndarray):
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
             raise ValueError(f"an array must be (H, W, 3) of bytes. Got {picture.shape} of {picture.dtype}.")
-        pixels = picture
+        _check_size(*picture.shape[1::-1])
+        pixels = picture.copy()
     elif isinstance(picture, Image.Image):
-        if picture.has_transparency_data:
-            picture = picture.convert("RGBA")
-            picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-        pixels = np.asarray(picture.convert("RGB"))
+        pixels = _pixels(picture, "this image")
+    elif isinstance(picture, str | Path):
+        if not Path(picture).is_file():
+            raise ValueError(f"there is no picture {picture}: check the path.")
+        with _reading(picture):
+            file = Image.open(picture)
+        with file:
+            pixels = _pixels(file, picture)
     else:
         raise ValueError(f"a picture must be a PIL image, an array or a path. Got {type(picture).__name__}.")
-    if min(pixels.shape[:2]) < SMALLEST:
-        raise ValueError(f"a picture must be {SMALLEST} pixels wide and high, or more. Got {pixels.shape[1::-1]}.")
-    return torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
+    return torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 127.5 - 1
 
 
 def to_pil(image: Tensor) -> list[Image.Image]:
     """Pictures of (B, 3, H, W) in [-1, 1]; what is outside the range is cut."""
     pixels = ((image.detach().float().clamp(-1, 1) + 1) * 127.5).round().byte()
     return [Image.fromarray(picture) for picture in pixels.permute(0, 2, 3, 1).cpu().numpy()]
+
+
+def _pixels(image: Image.Image, name: str | Path) -> np.ndarray:
+    """Bytes (H, W, 3) of an image, upright; one of a wrong size is refused before it is decoded."""
+    _check_size(*image.size)
+    with _reading(name):
+        image = ImageOps.exif_transpose(image)
+        if image.mode.startswith("I;16"):  # Pillow would cut all that is above 255
+            return np.repeat((np.asarray(image) // 257).astype(np.uint8)[..., None], 3, axis=2)
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        return np.array(image.convert("RGB"))
+
+
+def _check_size(width: int, height: int) -> None:
+    if min(width, height) < SMALLEST:
+        raise ValueError(f"a picture must be {SMALLEST} pixels wide and high, or more. Got {width} x {height}.")
+    if width * height > LARGEST:
+        raise ValueError(f"a picture must have at most {LARGEST:,} pixels: shrink it. Got {width} x {height}.")
+
+
+@contextmanager
+def _reading(name: str | Path) -> Iterator[None]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            yield
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise ValueError(f"{name} must have at most {LARGEST:,} pixels: shrink it ({error}).") from None
+    except Exception as error:  # each of Pillow's decoders fails in its own way
+        raise ValueError(f"{name} cannot be read as a picture ({error}): open and save it anew.") from None

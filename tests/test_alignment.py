@@ -2,12 +2,11 @@
 
 import hashlib
 import io
-import urllib.error
-import urllib.request
 
 import numpy as np
 import pytest
 import torch
+from web import serve
 
 from deltaedit import alignment, official
 from deltaedit.alignment import deltas, mean_distance, paired_cosine, probe_auc, project, random_cosine, report
@@ -141,33 +140,20 @@ def test_official_features_from_a_folder(published, tmp_path, monkeypatch, insid
 
 
 def test_official_features_are_downloaded_once_and_only_when_asked(published, tmp_path, monkeypatch):
-    asked = []
-
-    def urlopen(url, timeout):
-        asked.append(url)
-        return io.BytesIO(published[url.removeprefix(official.SOURCE + "/")])
-
-    monkeypatch.setattr(urllib.request, "urlopen", urlopen)
-    with pytest.raises(FileNotFoundError, match="set DELTAEDIT_DATA, or download"):
-        official.load_official("coco", cache=tmp_path)
-    assert not asked
-    first = official.load_official("coco", download=True, cache=tmp_path)
-    again = official.load_official("coco", download=True, cache=tmp_path)
-    assert len(asked) == 4
-    np.testing.assert_array_equal(first.delta_image, again.delta_image)
-
-
-def test_a_download_that_fails_or_was_changed_leaves_nothing(published, tmp_path, monkeypatch):
-    def offline(url, timeout):
-        raise urllib.error.URLError("no network")
-
-    monkeypatch.setattr(urllib.request, "urlopen", offline)
-    with pytest.raises(FileNotFoundError, match=r"could not be downloaded .*no network"):
-        official.load_official("coco", download=True, cache=tmp_path)
-    monkeypatch.setattr(urllib.request, "urlopen", lambda url, timeout: io.BytesIO(b"another file"))
-    with pytest.raises(FileNotFoundError, match="not what its authors published"):
-        official.load_official("coco", download=True, cache=tmp_path)
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    with serve({f"/{file}": content for file, content in published.items()}) as web:
+        monkeypatch.setattr(official, "SOURCE", web.url)
+        with pytest.raises(FileNotFoundError, match="set DELTAEDIT_DATA, or download"):
+            official.load_official("coco", cache=tmp_path)
+        assert not web.asked
+        first = official.load_official("coco", download=True, cache=tmp_path)
+        again = official.load_official("coco", cache=tmp_path)
+        assert len(web.asked) == 4
+        np.testing.assert_array_equal(first.delta_image, again.delta_image)
+        web.files = dict.fromkeys(web.files, b"another file")
+        with pytest.raises(ValueError, match=r"cspace_celeba_i.npy .* set aside"):
+            official.load_official("celeba", download=True, cache=tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"could not be downloaded .*refused"):
+        official.load_official("celeba", download=True, cache=tmp_path)
 
 
 def test_official_features_that_are_damaged_or_unknown_are_told(published, tmp_path, monkeypatch):

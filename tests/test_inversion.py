@@ -8,6 +8,7 @@ import torch
 from fakes import DIM, FakeClip, tiny_generator
 from PIL import Image
 
+from deltaedit.domains import Domain
 from deltaedit.editor import Editor
 from deltaedit.inversion import Encoder, EncoderConfig, EncoderTraining, refine, resize, train_encoder
 from deltaedit.mapper import DeltaMapper, MapperConfig
@@ -76,6 +77,20 @@ def test_editors_invert_what_a_user_holds(tmp_path: Path):
     with_encoder.clip.save = lambda path: path.touch()
     with_encoder.save_pretrained(tmp_path)
     assert (tmp_path / "encoder.safetensors").exists()
+
+
+def test_faces_are_aligned_where_the_domain_wants_them(monkeypatch):
+    asked = []
+    monkeypatch.setattr("deltaedit.editor.align", lambda picture, size: asked.append(size) or picture.resize((16, 16)))
+    faces = editor()
+    picture = Image.new("RGB", (40, 30))
+    faces.invert(picture, steps=1)
+    faces.domain = Domain(align=True)
+    faces.invert(torch.zeros(1, 3, 16, 16), steps=1)
+    faces.invert(picture, steps=1, aligned=True)
+    assert not asked
+    assert faces.invert(picture, steps=1).source == {"picture": "given"}
+    assert asked == [16]
 
 
 def test_without_an_encoder_steps_are_needed():

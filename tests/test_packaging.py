@@ -19,8 +19,8 @@ from packaging.version import Version
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-# Modules for people at a screen: they may import what the `book` extra brings.
-FOR_THE_BOOK = {"show.py", "widgets.py", "alignment.py"}
+# Modules that may import what an extra brings: those for people at a screen, and the one that finds faces.
+MAY_USE = {"show.py": "book", "widgets.py": "book", "alignment.py": "book", "faces.py": "faces"}
 
 
 def requirements(*lists: list[str]) -> dict[str, Requirement]:
@@ -102,9 +102,8 @@ def imported(path: Path) -> set[str]:
 
 def test_library_imports_only_what_it_declares():
     providers = importlib.metadata.packages_distributions()
-    library, book = requirements(PROJECT["dependencies"]), requirements(EXTRAS["book"])
     for path in (ROOT / "deltaedit").rglob("*.py"):
-        allowed = library | book if path.name in FOR_THE_BOOK else library
+        allowed = requirements(PROJECT["dependencies"], EXTRAS.get(MAY_USE.get(path.name), []))
         for name in imported(path):
             distributions = {canonicalize_name(d) for d in providers.get(name, [name])}
             assert distributions & set(allowed), f"{path.name} imports {name}, which pyproject does not name"
