@@ -137,8 +137,9 @@ def _generator(state: State, mapping_lr_mul: float = 0.01) -> Generator:
     layers = 0
     while f"mapping_network.{layers}.weight" in state:
         layers += 1
-    if not 2 <= len(widths) <= 9 or not layers:
-        raise RefusedError(f"is no StyleGAN2 generator of 8 to 1024 px: it has {len(widths)} toRGB layers")
+    if not 2 <= len(widths) <= 9 or not 1 <= layers <= 64:
+        counts = f"it has {len(widths)} toRGB layers, and {layers} from z to w"
+        raise RefusedError(f"is no StyleGAN2 generator of 8 to 1024 px: {counts}")
     config = GeneratorConfig(
         resolution=4 * 2 ** (len(widths) - 1),
         z_dim=state["mapping_network.0.weight"].shape[1],

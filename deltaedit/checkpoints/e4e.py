@@ -47,7 +47,7 @@ def read(file: Checkpoint) -> tuple[State, E4EConfig]:
     if kind != "Encoder4Editing":
         raise RefusedError(f"holds an encoder of type {str(kind)[:50]!r}, not e4e's ('Encoder4Editing')")
     state = to_ours(file.tensors(entries))
-    counted = takewhile(lambda k: f"body.{k}.residual.1.weight" in state, range(len(state)))
+    counted = takewhile(lambda k: f"body.{k}.residual.1.weight" in state, range(100))
     depths = [state[f"body.{k}.residual.1.weight"].shape[0] for k in counted]
     config = E4EConfig(
         w_dim=state["heads.0.linear.weight"].shape[0],

@@ -62,7 +62,7 @@ def _collect(network: Any, at: str, modules: dict[str, dict[str, Any]]) -> None:
     parts = ("_parameters", "_buffers", "_modules")
     if not isinstance(state, dict) or not all(isinstance(state.get(part), dict) for part in parts):
         raise RefusedError(f"is no StyleGAN2 generator ({at or 'it'} is no network)")
-    if at.count(".") > 8 or len(modules) > 10_000:
+    if at.count(".") > 8 or len(modules) > 1000 or max(len(state[part]) for part in parts) > 1000:
         raise RefusedError("is no StyleGAN2 generator (networks within networks without end)")
     modules[at] = state
     for name, inner in state["_modules"].items():
