@@ -7,13 +7,21 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from deltaedit import checkpoints, domains
 from deltaedit.domains import Domain
 from deltaedit.editor import check_fit
 from deltaedit.files import read_tensors, write_tensors
+
+if TYPE_CHECKING:
+    from deltaedit.clip import ClipEncoder
+
+Part = TypeVar("Part")
 
 
 def convert(folder: str | Path, *, generator: str | Path | None = None, mapper: str | Path | None = None,
@@ -41,8 +49,10 @@ def convert(folder: str | Path, *, generator: str | Path | None = None, mapper: 
     there = {name: path or (folder / name if (folder / name).exists() else None) for name, path in given.items()}
     if there[domains.GENERATOR] is None:
         raise ValueError(f"{folder} has no generator yet: give one too.")
-    parts = [load(path) if path else None for load, path in zip(_LOADERS, there.values(), strict=True)]
-    model, mapping, matrix, inverse = parts
+    model = checkpoints.load_generator(there[domains.GENERATOR])
+    mapping = _read(there[domains.MAPPER], partial(checkpoints.load_mapper, dims=model.layout.dims))
+    matrix = _read(there[domains.RELEVANCE], checkpoints.load_relevance)
+    inverse = _read(there[domains.ENCODER], checkpoints.load_encoder)
     if domain is None:
         domain = Domain.read(folder) if (folder / domains.CARD).exists() else Domain(folder.resolve().name)
     released = mapping is not None and mapping.config.preprocessing == "deltaedit"
@@ -69,10 +79,11 @@ def convert(folder: str | Path, *, generator: str | Path | None = None, mapper: 
     domain.write(folder)
 
 
-_LOADERS = (checkpoints.load_generator, checkpoints.load_mapper, checkpoints.load_relevance, checkpoints.load_encoder)
+def _read(path: str | Path | None, load: Callable[[str | Path], Part]) -> Part | None:
+    return None if path is None else load(path)
 
 
-def _clip(name: str, released: bool):
+def _clip(name: str, released: bool) -> ClipEncoder:
     from deltaedit.clip import RELEASED_TEMPLATES, TEMPLATES, ClipEncoder  # here: open_clip takes seconds to import
 
     model, _, tag = name.partition(":")

@@ -196,7 +196,11 @@ def test_domain_folder(editor, tmp_path):
         Domain.read(tmp_path)
 
 
-@pytest.mark.parametrize("values", [{"neutral": 3}, {"neutral": " "}, {"gain": float("nan")}, {"threshold": "low"}])
+@pytest.mark.parametrize(
+    "values",
+    [{"neutral": 3}, {"neutral": " "}, {"gain": float("nan")}, {"threshold": "low"}, {"preprocessing": "none"},
+     {"raw_threshold": 1}, {"photo_feature": "no"}],
+)  # fmt: skip
 def test_a_domain_card_must_make_sense(tmp_path, values):
     (tmp_path / "domain.json").write_text(json.dumps(values))
     with pytest.raises(ValueError, match=f"damaged.*{next(iter(values))}"):
