@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from deltaedit.checkpoints.pickles import RefusedError
+from deltaedit.files import Module
 
 State = dict[str, Tensor]
-Module = TypeVar("Module", bound=nn.Module)
 WIDEST = 4096  # the published networks have 512
 
 
