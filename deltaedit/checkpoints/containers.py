@@ -130,6 +130,8 @@ def opened(path: str | Path) -> Iterator[Checkpoint]:
         raise ValueError(f"{path} {tensorflow.advice(path)}") from None
     except RefusedError as error:
         raise ValueError(f"{path} {error}: it was not read.") from None
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error}).") from None
     except KeyError as error:
         raise ValueError(f"{path} is damaged, or of another kind: it lacks {str(error)[:200]}.") from None
     except Exception as error:  # a damaged file can make anything fail
