@@ -35,10 +35,10 @@ def convert(folder: str | Path, *, generator: str | Path | None = None, mapper: 
     Args:
         folder: where ``generator.safetensors`` and so on are written, each whole, and ``domain.json`` last.
         generator, mapper, relevance, encoder: files, see ``checkpoints``.
-        clip: a name of open_clip's and the tag of its published weights, such as "ViT-B-32:openai". The weights are not
-            copied, but may be downloaded.
-        domain: name, neutral prompt and defaults; by default what the folder has. With DeltaEdit's released mapper,
-            what that needs (``domains.RELEASED``) is set in any case.
+        clip: a name of open_clip's and the tag of its published weights, such as "ViT-B-32:openai" (the weights are not
+            copied, but may be downloaded); or a file that ``ClipEncoder.save`` wrote.
+        domain: name, neutral prompt and defaults; by default what the folder has. With a mapper in the format of
+            DeltaEdit's released one, what that needs (``domains.RELEASED``) is set in any case.
 
     Raises:
         ValueError: if a file cannot be read, or the parts do not fit each other.
@@ -55,10 +55,11 @@ def convert(folder: str | Path, *, generator: str | Path | None = None, mapper: 
     inverse = _read(there[domains.ENCODER], checkpoints.load_encoder)
     if domain is None:
         domain = Domain.read(folder) if (folder / domains.CARD).exists() else Domain(folder.resolve().name)
-    released = mapping is not None and mapping.config.preprocessing == "deltaedit"
-    if mapper is not None and released:
-        domain = replace(domain, **domains.RELEASED)
-    seeing = None if clip is None else _clip(clip, released)
+    if mapper is not None:
+        ours = Path(mapper).suffix == ".safetensors"
+        needs = {"preprocessing": mapping.config.preprocessing} if ours else domains.RELEASED
+        domain = replace(domain, **needs)
+    seeing = None if clip is None else _clip(clip, domain)
     if seeing is not None:
         dim = seeing.dim
     elif (folder / domains.CLIP).exists():
@@ -83,11 +84,19 @@ def _read(path: str | Path | None, load: Callable[[str | Path], Part]) -> Part |
     return None if path is None else load(path)
 
 
-def _clip(name: str, released: bool) -> ClipEncoder:
-    from deltaedit.clip import RELEASED_TEMPLATES, TEMPLATES, ClipEncoder  # here: open_clip takes seconds to import
+def _clip(name: str, domain: Domain) -> ClipEncoder:
+    from deltaedit.clip import RELEASED_TEMPLATES, ClipEncoder  # here: open_clip takes seconds to import
 
-    model, _, tag = name.partition(":")
-    return ClipEncoder.from_open_clip(model, tag or None, templates=RELEASED_TEMPLATES if released else TEMPLATES)
+    model, _, tag = str(name).partition(":")
+    if str(name).endswith(".safetensors"):
+        encoder = ClipEncoder.load(name)
+    elif tag:
+        encoder = ClipEncoder.from_open_clip(model, tag)
+    else:
+        raise ValueError(f"clip must be a name and a tag, such as 'ViT-B-32:openai', or a .safetensors. Got {name!r}.")
+    if domain.preprocessing == "deltaedit":
+        encoder.templates = RELEASED_TEMPLATES
+    return encoder
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -98,7 +107,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--mapper", help="DeltaEdit's, such as net_face.pth")
     parser.add_argument("--relevance", help="StyleCLIP's, such as fs3.npy")
     parser.add_argument("--encoder", help="e4e's .pt")
-    parser.add_argument("--clip", help="of open_clip, such as ViT-B-32:openai")
+    parser.add_argument("--clip", help="of open_clip, such as ViT-B-32:openai; or a .safetensors of ours")
     parser.add_argument("--name", help="of the domain; the folder's by default")
     parser.add_argument("--neutral", help="prompt of a picture of which nothing is known; 'face' by default")
     arguments = vars(parser.parse_args(argv))

@@ -18,7 +18,7 @@ from deltaedit.inversion import resize
 from deltaedit.stylegan2 import EqualLinear
 
 SIDE = 256  # pixels on a side of what it looks at
-SCALES = ((0, 4), (3, 5), (7, 6))  # from which head on the next scale is used, and how often these heads halve it
+SCALES = (0, 3, 7)  # the heads from which on the next finer scale is used
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,11 @@ class Head(nn.Module):
         return self.linear(self.convs(x).flatten(1))
 
 
+def _scale(head: int) -> int:
+    """0 for the coarsest, 2 for the finest."""
+    return sum(head >= first for first in SCALES) - 1
+
+
 class E4E(nn.Module):
     """Picture -> ``w_plus``: ``w_avg``, plus what the first head says for all layers, plus each other head's own.
 
@@ -113,8 +118,7 @@ class E4E(nn.Module):
             before, here = c * 2 ** max(stage - 1, 0), c * 2**stage
             units += [Unit(here if k else before, here, 1 if k else 2) for k in range(count)]
         self.body = nn.Sequential(*units)
-        halvings = [max(n for first, n in SCALES if k >= first) for k in range(config.num_ws)]
-        self.heads = nn.ModuleList(Head(config.w_dim, n) for n in halvings)
+        self.heads = nn.ModuleList(Head(config.w_dim, 4 + _scale(k)) for k in range(config.num_ws))
         self.lateral = nn.ModuleList(nn.Conv2d(n * c, config.w_dim, 1) for n in (4, 2))
 
     def forward(self, image: Tensor) -> Tensor:
@@ -129,18 +133,17 @@ class E4E(nn.Module):
         if image.shape[-1] != SIDE:
             image = F.interpolate(image, (SIDE, SIDE), mode="bilinear", align_corners=False, antialias=True)
         margin = (SIDE - self.config.height) // 2
-        x, ends = self.stem(image[..., margin : SIDE - margin, :]), []
-        for k, unit in enumerate(self.body, start=1):
-            x = unit(x)
-            if k in (sum(self.config.units[:2]), sum(self.config.units[:3])):
-                ends.append(x)
-        features = {SCALES[0][0]: x}
-        for (first, _), end, lateral in zip(SCALES[1:], reversed(ends), self.lateral, strict=True):
-            end = lateral(end)
-            x = F.interpolate(x, end.shape[-2:], mode="bilinear", align_corners=True) + end
-            features[first] = x
-        seen = [head(features[max(first for first in features if first <= k)]) for k, head in enumerate(self.heads)]
-        return self.w_avg + torch.stack([seen[0], *(seen[0] + delta for delta in seen[1:])], dim=1)
+        x = self.stem(image[..., margin : SIDE - margin, :])
+        second, third = sum(self.config.units[:2]), sum(self.config.units[:3])  # units up to the end of these stages
+        fine = self.body[:second](x)  # (B, 2 width, 64, 64)
+        middle = self.body[second:third](fine)  # (B, 4 width, 32, 32)
+        pyramid = [self.body[third:](middle)]  # (B, 8 width, 16, 16)
+        for lateral, finer in zip(self.lateral, (middle, fine), strict=True):
+            finer = lateral(finer)
+            larger = F.interpolate(pyramid[-1], finer.shape[-2:], mode="bilinear", align_corners=True)
+            pyramid.append(larger + finer)
+        seen = torch.stack([head(pyramid[_scale(k)]) for k, head in enumerate(self.heads)], dim=1)
+        return self.w_avg + torch.cat([seen[:, :1], seen[:, :1] + seen[:, 1:]], dim=1)
 
     def save(self, path: str | Path) -> None:
         """Write weights and configuration to one safetensors file."""

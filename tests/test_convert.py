@@ -17,14 +17,16 @@ from deltaedit.mapper import DeltaMapper, MapperConfig
 
 
 @pytest.fixture
-def clip_name(tmp_path):
+def clip_file(tmp_path) -> str:
     from test_clip import CONFIG
 
     from deltaedit._torchvision import open_clip
+    from deltaedit.clip import ClipEncoder
 
     (tmp_path / "tiny-clip.json").write_text(json.dumps(CONFIG))
     open_clip.add_model_config(tmp_path / "tiny-clip.json")
-    return "tiny-clip"
+    ClipEncoder.from_open_clip("tiny-clip").save(tmp_path / "clip.safetensors")
+    return str(tmp_path / "clip.safetensors")
 
 
 def write_mapper(path, dims: tuple[int, ...], feature_dim: int) -> None:
@@ -38,7 +40,7 @@ def write_mapper(path, dims: tuple[int, ...], feature_dim: int) -> None:
     torch.save(state, path)
 
 
-def test_files_become_a_domain(tmp_path, clip_name):
+def test_files_become_a_domain(tmp_path, clip_file):
     generator = tiny_generator()
     dims = generator.layout.dims
     write_nvidia(tmp_path / "g.pkl", nvidias(generator))
@@ -46,7 +48,7 @@ def test_files_become_a_domain(tmp_path, clip_name):
     np.save(tmp_path / "fs3.npy", np.random.default_rng(0).normal(size=(sum(dims), 16)).astype(np.float16))
     folder = tmp_path / "faces"
     convert.main([str(folder), "--generator", str(tmp_path / "g.pkl"), "--mapper", str(tmp_path / "net.pth"),
-                  "--relevance", str(tmp_path / "fs3.npy"), "--clip", clip_name, "--neutral", "portrait"])  # fmt: skip
+                  "--relevance", str(tmp_path / "fs3.npy"), "--clip", clip_file, "--neutral", "portrait"])  # fmt: skip
     editor = Editor.from_pretrained(folder)
     assert editor.domain == Domain("faces", "portrait", **domains.RELEASED)
     assert editor.clip.preprocessing == "deltaedit"
@@ -83,6 +85,8 @@ def test_parts_may_come_later_and_must_fit(tmp_path):
     DeltaMapper(MapperConfig((12, 12, 12, 12, 12, 6, 6), 4)).save(tmp_path / "mapper.safetensors")
     with pytest.raises(ValueError, match=r"same style widths. Got \(12, 12, 12, 12, 12, 6, 6\) and \(12"):
         convert.convert(folder, mapper=tmp_path / "mapper.safetensors")
+    with pytest.raises(ValueError, match="such as 'ViT-B-32:openai'"):
+        convert.convert(folder, clip="ViT-B-32")
     assert before == sorted(path.name for path in folder.iterdir())
 
 
