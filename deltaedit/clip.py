@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deltaedit._torchvision import open_clip
+from deltaedit.domains import PREPROCESSINGS
 from deltaedit.files import read_tensors, write_tensors
 from deltaedit.pictures import Picture, to_tensor
 
@@ -32,6 +33,11 @@ TEMPLATES: tuple[str, ...] = (
 )
 """Sentences that a prompt is put into; their mean feature depends less on wording than any one of them."""
 
+RELEASED_TEMPLATES: tuple[str, ...] = tuple(
+    sentence for make in open_clip.OPENAI_IMAGENET_TEMPLATES if (sentence := make("{}")) != "a photo of many {}."
+)
+"""The 79 that the published DeltaEdit uses: CLIP's own for ImageNet, but for the one of many things."""
+
 EMBEDDING = "token_embedding.weight"
 Tokenizer = Callable[..., Tensor]
 
@@ -47,12 +53,20 @@ class ClipEncoder(nn.Module):
         templates: sentences with one ``{}`` for the prompt, see :meth:`text_feature`.
         token_ids: (T,) the only tokens that training saw; None when all of them may be relied on.
         config: its configuration, as open_clip's registry holds one for ``name``; from there by default.
+        preprocessing: "clip" for the model's own, "deltaedit" for what the published DeltaEdit does in its place, and
+            what its weights need: the mean over what each of 224 x 224 pixels covers, in [-1, 1] as it is.
+
+    Raises:
+        ValueError: for another preprocessing.
     """
 
     def __init__(self, model: nn.Module, tokenizer: Tokenizer, name: str, pretrained: str | None = None,
                  templates: Sequence[str] = TEMPLATES, token_ids: Iterable[int] | None = None,
-                 config: dict[str, Any] | None = None) -> None:  # fmt: skip
+                 config: dict[str, Any] | None = None, preprocessing: str = "clip") -> None:  # fmt: skip
         super().__init__()
+        if preprocessing not in PREPROCESSINGS:
+            raise ValueError(f"preprocessing must be one of {PREPROCESSINGS}. Got {preprocessing!r}.")
+        self.preprocessing = preprocessing
         self.model, self.tokenizer, self.name, self.pretrained = model, tokenizer, name, pretrained
         self.templates = tuple(templates)
         self.token_ids = None if token_ids is None else torch.as_tensor(sorted(int(t) for t in token_ids))
@@ -66,12 +80,14 @@ class ClipEncoder(nn.Module):
 
     @classmethod
     def from_open_clip(cls, name: str, pretrained: str | None = None, device: str | torch.device = "cpu",
-                       templates: Sequence[str] = TEMPLATES, **options: Any) -> ClipEncoder:  # fmt: skip
+                       templates: Sequence[str] = TEMPLATES, preprocessing: str = "clip",
+                       **options: Any) -> ClipEncoder:  # fmt: skip
         """An encoder from open_clip's registry, such as ``("ViT-B-32", "openai")``; this may download its weights.
 
         Args:
             name: one of ``open_clip.list_models()``.
             pretrained: one of ``open_clip.list_pretrained_tags_by_model(name)``, a file, or None for random weights.
+            preprocessing: see the class.
             options: passed on to ``open_clip.create_model``, such as ``force_image_size``.
 
         Raises:
@@ -86,11 +102,11 @@ class ClipEncoder(nn.Module):
             options.setdefault("force_quick_gelu", True)  # those weights were trained with it, whatever the name says
         model = open_clip.create_model(name, pretrained=pretrained, device=device, **options)
         tag = pretrained if pretrained in tags and not options.keys() - {"force_quick_gelu"} else None
-        return cls(model, open_clip.get_tokenizer(name), name, tag, templates)
+        return cls(model, open_clip.get_tokenizer(name), name, tag, templates, preprocessing=preprocessing)
 
     @classmethod
-    def load(cls, path: str | Path, device: str | torch.device = "cpu") -> ClipEncoder:
-        """An encoder that :meth:`save` wrote.
+    def load(cls, path: str | Path, device: str | torch.device = "cpu", preprocessing: str = "clip") -> ClipEncoder:
+        """An encoder that :meth:`save` wrote; ``preprocessing`` is no part of the file, but of the domain.
 
         Raises:
             ValueError: when the file is missing, damaged or of another kind, or names published weights that changed.
@@ -99,7 +115,8 @@ class ClipEncoder(nn.Module):
         if about.get("kind") != "clip":
             raise ValueError(f"{path} holds no CLIP but {about.get('kind', 'something else')!r}: check the path.")
         if about["pretrained"]:
-            encoder = cls.from_open_clip(about["name"], about["pretrained"], templates=about["templates"])
+            encoder = cls.from_open_clip(about["name"], about["pretrained"], templates=about["templates"],
+                                         preprocessing=preprocessing)  # fmt: skip
             if encoder.fingerprint() != about["fingerprint"]:
                 raise ValueError(f"{path} was saved with other weights than {about['name']} {about['pretrained']} now "
                                  "has: fetch those it was saved with, or make the domain again.")  # fmt: skip
@@ -117,7 +134,8 @@ class ClipEncoder(nn.Module):
             raise ValueError(f"{path} does not fit the model it describes ({reason}): make it again.") from None
         model.visual.image_mean, model.visual.image_std = about["mean"], about["std"]
         tokenizer = open_clip.SimpleTokenizer(context_length=about["config"]["text_cfg"]["context_length"])
-        return cls(model, tokenizer, about["name"], None, about["templates"], ids, about["config"]).to(device)
+        return cls(model, tokenizer, about["name"], None, about["templates"], ids, about["config"],
+                   preprocessing).to(device)  # fmt: skip
 
     def save(self, path: str | Path) -> None:
         """Write a safetensors file: matrices in half precision, only the trained tokens; published weights by name.
@@ -161,6 +179,9 @@ class ClipEncoder(nn.Module):
     def preprocess(self, image: Tensor) -> Tensor:
         """What the model takes: the centre square, resized with antialiasing, with the model's own mean and deviation.
 
+        With ``preprocessing="deltaedit"``, the centre square is averaged to the model's size and nothing else is done.
+        For 1024 px and 224 px that is the published enlargement to 7168 px and pooling by 32.
+
         Args:
             image: (B, 3, H, W) in [-1, 1].
         """
@@ -168,6 +189,9 @@ class ClipEncoder(nn.Module):
         side = min(height, width)
         if height != width:
             image = image[..., (height - side) // 2 :, (width - side) // 2 :][..., :side, :side]
+        if self.preprocessing == "deltaedit":
+            rows = _coverage(side, self.image_size, image)
+            return rows @ image @ rows.T
         if side != self.image_size:
             size = (self.image_size, self.image_size)
             image = F.interpolate(image, size, mode="bicubic", align_corners=False, antialias=True)
@@ -257,6 +281,13 @@ class ClipEncoder(nn.Module):
         if delta.norm() < 1e-4:
             raise ValueError(f"target {target!r} and neutral {neutral!r} say the same: no difference to follow.")
         return F.normalize(delta, dim=-1) if normalize else delta
+
+
+def _coverage(before: int, after: int, like: Tensor) -> Tensor:
+    """(after, before), rows of sum 1: what share each pixel has in each of the larger or smaller ones in its place."""
+    edges = torch.arange(before + 1, dtype=torch.float64)[:, None] * after / before  # in the new pixels' measure
+    inside = (edges - torch.arange(after)).clamp(0, 1).diff(dim=0)  # (before, after)
+    return inside.T.to(like)
 
 
 def _build(config: dict[str, Any]) -> open_clip.CLIP:

@@ -14,7 +14,12 @@ GENERATOR, CLIP, MAPPER, RELEVANCE, ENCODER = (
     f"{n}.safetensors" for n in ("generator", "clip", "mapper", "relevance", "encoder")
 )
 
+PREPROCESSINGS = ("clip", "deltaedit")
+
 _OURS = (Path(__file__).parent / "worlds").glob(f"*/weights/{CARD}")
+RELEASED = {"threshold": 0.03, "preprocessing": "deltaedit", "raw_threshold": True, "photo_feature": True}
+"""What DeltaEdit's released mapper and relevance matrix need of a ``Domain``."""
+
 FOLDERS: dict[str, Path] = {card.parent.parent.name: card.parent for card in sorted(_OURS)}
 """The registered names, and where their files are; at first those of the worlds that ship with the library."""
 
@@ -34,6 +39,10 @@ class Domain:
             as in the paper.
         world: the procedural world whose pictures the generator draws, if it is one of ours.
         align: whether the generator was trained on faces aligned as FFHQ's are, and pictures from outside must be too.
+        preprocessing: how pictures are made ready for CLIP; see ``ClipEncoder``.
+        raw_threshold: whether ``threshold`` is for ``delta_text`` before it is scaled to unit norm, as published.
+        photo_feature: whether the image feature of a picture from outside is the picture's own, as published, or that
+            of what the generator draws instead of it.
     """
 
     name: str = "custom"
@@ -44,6 +53,9 @@ class Domain:
     tail: float = 0.0
     world: str | None = None
     align: bool = False
+    preprocessing: str = "clip"
+    raw_threshold: bool = False
+    photo_feature: bool = False
 
     def __post_init__(self) -> None:
         for name in ("name", "neutral"):
@@ -53,8 +65,12 @@ class Domain:
             value = getattr(self, name)
             if not isinstance(value, int | float) or not math.isfinite(value):
                 raise ValueError(f"{name} of a domain must be a finite number. Got {value!r}.")
-        if not isinstance(self.align, bool):
-            raise ValueError(f"align of a domain must be true or false. Got {self.align!r}.")
+        if self.preprocessing not in PREPROCESSINGS:
+            known = " or ".join(map(repr, PREPROCESSINGS))
+            raise ValueError(f"preprocessing of a domain must be {known}. Got {self.preprocessing!r}.")
+        for name in ("align", "raw_threshold", "photo_feature"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} of a domain must be true or false. Got {getattr(self, name)!r}.")
         if not 0 <= self.tail < 0.5:
             raise ValueError(f"tail of a domain must be from 0 to below 0.5. Got {self.tail}.")
 

@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
 from deltaedit import domains
+from deltaedit.checkpoints import load_encoder
 from deltaedit.domains import Domain
+from deltaedit.e4e import E4E
 from deltaedit.faces import align
 from deltaedit.files import write_tensors
 from deltaedit.inversion import Encoder, refine, resize
@@ -185,6 +188,8 @@ class Editor:
         domain: name, neutral prompt and defaults; those of ``Domain()`` if there is none.
         encoder: picture -> ``w_plus`` for ``invert``, or None.
 
+    Warns if the mapper learned from pictures that were made ready for CLIP in another way.
+
     Raises:
         ValueError: if the parts do not fit each other.
     """
@@ -196,24 +201,23 @@ class Editor:
         mapper: DeltaMapper,
         relevance: Tensor | None = None,
         domain: Domain | None = None,
-        encoder: Encoder | None = None,
+        encoder: Encoder | E4E | None = None,
     ) -> None:
-        size, dim = generator.layout.size, clip.dim
-        if mapper.layout != generator.layout:
+        domain = domain or Domain(preprocessing=clip.preprocessing)
+        check_fit(generator, clip.dim, mapper, relevance, encoder)
+        if domain.preprocessing != clip.preprocessing:
             raise ValueError(
-                f"mapper and generator must have the same style widths. "
-                f"Got {mapper.layout.dims} and {generator.layout.dims}."
+                f"domain and CLIP must make pictures ready in one way: give ClipEncoder the domain's preprocessing. "
+                f"Got {domain.preprocessing!r} and {clip.preprocessing!r}."
             )
-        if mapper.config.feature_dim != dim:
-            raise ValueError(f"mapper and CLIP must have one feature size. Got {mapper.config.feature_dim} and {dim}.")
-        if relevance is not None and relevance.shape != (size, dim):
-            raise ValueError(f"relevance must have shape ({size}, {dim}). Got {tuple(relevance.shape)}.")
-        if encoder is not None:
-            got, fits = (encoder.config.num_ws, encoder.config.w_dim), (generator.num_ws, generator.config.w_dim)
-            if got != fits:
-                raise ValueError(f"encoder and generator must have w_plus of one shape. Got {got} and {fits}.")
+        if mapper.config.preprocessing != clip.preprocessing:
+            warnings.warn(
+                f"the mapper learned from pictures made ready for CLIP in the way {mapper.config.preprocessing!r}, "
+                f"and now gets them in the way {clip.preprocessing!r}: its edits will be off.",
+                stacklevel=2,
+            )
         self.encoder = encoder
-        self.generator, self.clip, self.mapper, self.domain = generator.eval(), clip, mapper.eval(), domain or Domain()
+        self.generator, self.clip, self.mapper, self.domain = generator.eval(), clip, mapper.eval(), domain
         self.relevance = None if relevance is None else relevance.to(self.device)
         self._deltas: dict[tuple[str, str], Tensor] = {}
 
@@ -256,14 +260,15 @@ class Editor:
         generator = Generator.load(folder / domains.GENERATOR, device)
         if generator.w_avg.device.type in ("cpu", "cuda"):
             generator = generator.to(memory_format=torch.channels_last)
-        clip = ClipEncoder.load(folder / domains.CLIP, device)
+        clip = ClipEncoder.load(folder / domains.CLIP, device, domain.preprocessing)
         if not (path := folder / domains.MAPPER).exists():
             raise ValueError(f"there is no file {path}: train a mapper for the generator beside it, and save it there.")
         mapper = DeltaMapper.load(path, device)
         path = folder / domains.RELEVANCE
         relevance = load_relevance(path) if path.exists() else None
         path = folder / domains.ENCODER
-        return cls(generator, clip, mapper, relevance, domain, Encoder.load(path, device) if path.exists() else None)
+        encoder = load_encoder(path).to(device) if path.exists() else None
+        return cls(generator, clip, mapper, relevance, domain, encoder)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the domain to a folder that ``from_pretrained`` reads; each file is whole or not there."""
@@ -319,7 +324,7 @@ class Editor:
             picture = align(picture, self.generator.config.resolution)
         image = picture if isinstance(picture, Tensor) else to_tensor(picture)
         with torch.no_grad():
-            self.clip.encode_image(image.to(self.device))  # refuses what is no picture
+            feature = self.clip.encode_image(image.to(self.device))  # refuses what is no picture
             image = resize(image.to(self.device), self.generator.config.resolution)
             if self.encoder is None:
                 w_plus = self.generator.w_avg.expand(len(image), self.generator.num_ws, -1)
@@ -327,7 +332,8 @@ class Editor:
                 w_plus = torch.cat([self.encoder(part) for part in image.split(BATCH)])
         if steps:
             w_plus = refine(self.generator, image, w_plus, steps, features=self.clip.encode_image)
-        return self.latent(w_plus, source)
+        latent = self.latent(w_plus, source)
+        return replace(latent, image_feature=feature) if self.domain.photo_feature else latent
 
     @torch.no_grad()
     def latent(self, w: Tensor, source: dict[str, Any] | None = None) -> Latent:
@@ -355,9 +361,8 @@ class Editor:
     ) -> Edit:
         """Edit a latent towards a prompt, or towards several at once (section 3).
 
-        ``delta_s = gain * mask * mapper(s, image_feature, delta_text)`` for each prompt, where ``mask`` keeps the
-        channels whose relevance to ``delta_text``, of unit norm, reaches ``threshold``; they are added up. Where the
-        domain has a ``tail``, no channel is pushed beyond ``style_range``.
+        ``delta_s = gain * mask * mapper(s, image_feature, delta_text)`` for each prompt, where ``mask`` is that of
+        ``mask``; they are added up. Where the domain has a ``tail``, no channel is pushed beyond ``style_range``.
 
         Args:
             latent: from ``sample``.
@@ -384,8 +389,8 @@ class Editor:
         directions = tuple(self._direction(latent, prompt, neutral, threshold) for prompt in targets)
         return Edit(self, latent, directions, strengths)
 
-    def text_delta(self, target: str, neutral: str | None = None) -> Tensor:
-        """``delta_text`` (D,), unit norm, remembered for the next edit.
+    def text_delta(self, target: str, neutral: str | None = None, normalize: bool = True) -> Tensor:
+        """``delta_text`` (D,), of unit norm where ``normalize``; remembered for the next edit.
 
         Raises:
             ValueError: if a prompt is empty, or both say the same.
@@ -397,18 +402,28 @@ class Editor:
         if target.split() == neutral.split():
             raise ValueError(f"target and neutral are both {target!r}: there is no difference to follow.")
         if (target, neutral) not in self._deltas:
-            self._deltas[target, neutral] = self.clip.text_delta(target, neutral)
-        return self._deltas[target, neutral]
+            self._deltas[target, neutral] = self.clip.text_delta(target, neutral, normalize=False)
+        delta = self._deltas[target, neutral]
+        return F.normalize(delta, dim=-1) if normalize else delta
+
+    def mask(self, target: str, neutral: str | None = None, threshold: float | None = None) -> Tensor:
+        """Which style channels (S,) an edit may move: those whose relevance to the prompt reaches the threshold.
+
+        That is relevance to ``delta_text`` as it is where the domain has ``raw_threshold``, else to it at unit norm;
+        without relevance, all may move.
+        """
+        if self.relevance is None:
+            return torch.ones(self.generator.layout.size, dtype=torch.bool, device=self.device)
+        delta = self.text_delta(target, neutral, normalize=not self.domain.raw_threshold)
+        return relevance_mask(self.relevance, delta, self._threshold(threshold))
 
     def _direction(self, latent: Latent, target: str, neutral: str, threshold: float) -> Direction:
         delta = self.text_delta(target, neutral)
         delta_s = self.domain.gain * self.mapper(latent.s, latent.image_feature, delta)
-        if self.relevance is not None:
-            mask = relevance_mask(self.relevance, delta, threshold)
-            if not mask.any():
-                warnings.warn(f"no channel reaches threshold {threshold} for {target!r}: lower it.", stacklevel=3)
-            delta_s = delta_s * mask
-        return Direction(target, neutral, threshold, delta_s)
+        mask = self.mask(target, neutral, threshold)
+        if not mask.any():
+            warnings.warn(f"no channel reaches threshold {threshold} for {target!r}: lower it.", stacklevel=3)
+        return Direction(target, neutral, threshold, delta_s * mask)
 
     def _threshold(self, threshold: float | None) -> float:
         if threshold is None:
@@ -418,6 +433,36 @@ class Editor:
         if threshold and self.relevance is None:
             raise ValueError("this editor has no relevance: give it estimate_relevance's, or leave threshold out.")
         return threshold
+
+
+def check_fit(
+    generator: Generator,
+    dim: int | None = None,
+    mapper: DeltaMapper | None = None,
+    relevance: Tensor | None = None,
+    encoder: Encoder | E4E | None = None,
+) -> None:
+    """Raise ValueError, naming both sides, if parts of a domain do not fit each other; those there are.
+
+    Args:
+        dim: feature size of CLIP; where it is not known, the mapper's.
+    """
+    size = generator.layout.size
+    if mapper is not None:
+        if mapper.layout != generator.layout:
+            raise ValueError(
+                f"mapper and generator must have the same style widths. "
+                f"Got {mapper.layout.dims} and {generator.layout.dims}."
+            )
+        dim = mapper.config.feature_dim if dim is None else dim
+        if mapper.config.feature_dim != dim:
+            raise ValueError(f"mapper and CLIP must have one feature size. Got {mapper.config.feature_dim} and {dim}.")
+    if relevance is not None and relevance.shape != (size, relevance.shape[1] if dim is None else dim):
+        raise ValueError(f"relevance must have shape ({size}, {dim or 'D'}). Got {tuple(relevance.shape)}.")
+    if encoder is not None:
+        got, fits = (encoder.config.num_ws, encoder.config.w_dim), (generator.num_ws, generator.config.w_dim)
+        if got != fits:
+            raise ValueError(f"encoder and generator must have w_plus of one shape. Got {got} and {fits}.")
 
 
 def _strengths(strength: float | Sequence[float], count: int) -> tuple[float, ...]:

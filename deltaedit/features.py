@@ -25,6 +25,8 @@ SHARD = 1024  # pictures in one file; the z of a shard depends on the seed and o
 class ImageEncoder(Protocol):
     """The half of CLIP that training needs."""
 
+    preprocessing: str
+
     def encode_image(self, image: Tensor) -> Tensor:
         """Image features (B, D), unit norm, of images (B, 3, H, W) in [-1, 1]."""
 
@@ -102,6 +104,12 @@ class FeatureStore:
         return torch.cat([read_tensors(path)[0][name] for path in paths])[: self.size]
 
 
+def clip_identity(clip: ImageEncoder) -> dict[str, str]:
+    """What tells features of this CLIP from others'; its own preprocessing goes without saying."""
+    other = {} if clip.preprocessing == "clip" else {"preprocessing": clip.preprocessing}
+    return {"clip": clip.fingerprint(), **other}
+
+
 def _shard_path(folder: str | Path, number: int) -> Path:
     return Path(folder) / f"{number:05d}.safetensors"
 
@@ -151,13 +159,13 @@ def extract_features(
         "seed": seed,
         "truncation": truncation,
         "generator": generator.fingerprint(),
-        "clip": clip.fingerprint(),
+        **clip_identity(clip),
     }
     done, n_before = 0, 0
     if (Path(out) / MANIFEST).exists():
         before = FeatureStore.open(out)
         done, n_before = before.size, before.manifest["n"]
-        refuse_other_run(out, {key: before.manifest.get(key) for key in manifest}, manifest)
+        refuse_other_run(out, before.manifest, {**manifest, "n": n_before})
     write_json(Path(out) / MANIFEST, {**manifest, "n": max(n, n_before)})
     if done >= n:
         return FeatureStore.open(out, n)

@@ -24,6 +24,7 @@ class MapperConfig:
         depth: layers in each of the nine modules.
         last_activation: whether the last layer, too, ends in a leaky ReLU, as published; without it a style may fall
             as easily as it rises.
+        preprocessing: how the pictures that it learned from were made ready for CLIP; see ``ClipEncoder``.
     """
 
     dims: tuple[int, ...]
@@ -31,6 +32,7 @@ class MapperConfig:
     hidden: int | None = None
     depth: int = 4
     last_activation: bool = True
+    preprocessing: str = "clip"
 
     def __post_init__(self) -> None:
         for name in ("feature_dim", "hidden", "depth"):

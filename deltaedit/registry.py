@@ -13,7 +13,6 @@ from typing import Any
 from deltaedit import domains
 from deltaedit.domains import Domain
 from deltaedit.download import RemoteFile, cache_folder, fetch
-from deltaedit.files import write_tensors
 
 NC = "NVIDIA Source Code License, no commercial use"
 ADA = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/"
@@ -167,6 +166,8 @@ def prepare(name: str, download: bool = False, cache: str | Path | None = None) 
         FileNotFoundError: if files are missing; it says, in one sentence, which to put where.
         OSError: if there is no space left.
     """
+    from deltaedit.convert import convert  # here: what it imports takes seconds
+
     if name not in PUBLISHED:
         raise ValueError(f"nobody publishes a domain {name!r}: choose one of {', '.join(PUBLISHED)}.")
     entry, cache = PUBLISHED[name], cache_folder(cache)
@@ -180,10 +181,11 @@ def prepare(name: str, download: bool = False, cache: str | Path | None = None) 
                                     f"below {cache}.")  # fmt: skip
         todo = {target: file for target, file in todo.items() if target not in missing}
     paths = {target: fetch(file, download, cache) for target, file in todo.items()}
-    for target, path in paths.items():
-        _convert(target, path, folder / target, entry)
-    if not (folder / domains.CARD).exists():
-        entry.card.write(folder)
+    if paths:
+        given = {Path(target).stem: path for target, path in paths.items()}
+        if "clip" in given:
+            given["clip"] = f"{entry.clip}:{given['clip']}"
+        convert(folder, **given, domain=None if (folder / domains.CARD).exists() else entry.card)
     return folder
 
 
@@ -207,17 +209,3 @@ def _parts(entry: Published) -> dict[str, RemoteFile]:
         domains.ENCODER: entry.encoder,
     }
     return {target: file for target, file in parts.items() if file is not None}
-
-
-def _convert(target: str, source: Path, path: Path, entry: Published) -> None:
-    """Read a published file and write it as ours."""
-    from deltaedit import checkpoints  # here: torch and open_clip take seconds to import
-    from deltaedit.clip import ClipEncoder
-
-    if target == domains.RELEVANCE:
-        write_tensors(path, {"relevance": checkpoints.load_relevance(source)}, {})
-    elif target == domains.CLIP:
-        ClipEncoder.from_open_clip(entry.clip, str(source)).save(path)
-    else:
-        kind = {domains.GENERATOR: "generator", domains.MAPPER: "mapper", domains.ENCODER: "encoder"}[target]
-        getattr(checkpoints, f"load_{kind}")(source).save(path)

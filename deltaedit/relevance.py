@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from deltaedit.features import ImageEncoder
+from deltaedit.features import ImageEncoder, clip_identity
 from deltaedit.files import read_tensors, refuse_other_run, write_tensors
 from deltaedit.stylegan2 import Generator
 
@@ -61,7 +61,7 @@ def estimate_relevance(
         "step_size": step_size,
         "seed": seed,
         "generator": generator.fingerprint(),
-        "clip": clip.fingerprint(),
+        **clip_identity(clip),
     }
     rng = torch.Generator().manual_seed(seed)
     device, size = generator.w_avg.device, generator.layout.size
@@ -92,8 +92,8 @@ def relevance_mask(relevance: Tensor, delta_text: Tensor, threshold: float) -> T
     """Which style channels may move: those with ``|relevance @ delta_text| >= threshold`` (DeltaEdit, section 3).
 
     ``delta_text`` is taken as it is given. The published code gives it *before* it is scaled to unit norm, with a
-    threshold of 0.03. ``Editor`` gives it at unit norm, as StyleCLIP does: the same choice of channels then needs 0.03
-    divided by the norm before.
+    threshold of 0.03; StyleCLIP at unit norm: the same choice of channels then needs 0.03 divided by the norm before.
+    ``Editor`` does the one or the other, as its domain's ``raw_threshold`` says.
 
     Args:
         relevance: (S, D), unit rows.
@@ -124,5 +124,5 @@ def _finished_rows(out: str | Path | None, about: dict) -> Tensor:
     if out is None or not Path(out).exists():
         return torch.empty(0)
     tensors, before = read_tensors(out)
-    refuse_other_run(out, {key: before.get(key) for key in about}, about)
+    refuse_other_run(out, {key: value for key, value in before.items() if key != "finished"}, about)
     return tensors["relevance"]

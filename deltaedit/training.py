@@ -100,7 +100,8 @@ def train_mapper(
     s, feature = store.s.to(device), store.image_feature.to(device)
     rows = len(store) - min(config.held_out, len(store) // 5)  # for training; the rest is for validation
     dims = tuple(store.manifest["dims"])
-    sizes = MapperConfig(dims, feature.shape[1], config.hidden, config.depth, config.last_activation)
+    sizes = MapperConfig(dims, feature.shape[1], config.hidden, config.depth, config.last_activation,
+                         store.manifest.get("preprocessing", "clip"))  # fmt: skip
     with torch.random.fork_rng(devices=[]):  # the caller's randomness stays as it is
         torch.manual_seed(config.seed)
         mapper = DeltaMapper(sizes).to(device)

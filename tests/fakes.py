@@ -20,7 +20,7 @@ def tiny_generator(seed: int = 0) -> Generator:
 class FakeClip:
     """A random projection of the picture, and of the prompt's digest; its text half fails where it must not be used."""
 
-    dim = DIM
+    dim, preprocessing = DIM, "clip"
 
     def __init__(self, text: bool = True) -> None:
         self.text, self.calls = text, []
@@ -39,8 +39,9 @@ class FakeClip:
 
     encode_text = text_feature
 
-    def text_delta(self, target: str, neutral: str) -> torch.Tensor:
-        return F.normalize(self.text_feature(target) - self.text_feature(neutral), dim=0)
+    def text_delta(self, target: str, neutral: str, normalize: bool = True) -> torch.Tensor:
+        delta = self.text_feature(target) - self.text_feature(neutral)
+        return F.normalize(delta, dim=0) if normalize else delta
 
     def fingerprint(self) -> str:
         return "fake"

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from deltaedit._torchvision import open_clip
-from deltaedit.clip import TEMPLATES, ClipEncoder
+from deltaedit.clip import RELEASED_TEMPLATES, TEMPLATES, ClipEncoder
 from deltaedit.files import read_tensors, write_tensors
 from deltaedit.pictures import to_tensor
 
@@ -51,6 +51,33 @@ def test_features_are_unit_vectors_of_any_resolution(clip):
         assert feature.shape == (shape[0], clip.dim)
         torch.testing.assert_close(feature.norm(dim=1), torch.ones(shape[0]))
     torch.testing.assert_close(clip.encode_text(["face", "old face"]).norm(dim=1), torch.ones(2))
+
+
+@pytest.mark.parametrize("side", [32, 64, 256, 1024])
+def test_preprocess_of_the_published_deltaedit(side):
+    """What its code does to pictures of 1024 px: nearest neighbours to 7168, the mean of 32 x 32; nothing else."""
+    torch.manual_seed(0)
+    clip = ClipEncoder.from_open_clip("tiny-clip", preprocessing="deltaedit", force_image_size=224)
+    picture = image(1, 3, side, side)
+    wanted = F.avg_pool2d(F.interpolate(picture, scale_factor=7, mode="nearest"), side // 32)
+    torch.testing.assert_close(clip.preprocess(picture), wanted)
+    assert torch.equal(clip.preprocess(F.pad(picture, (4, 4))), clip.preprocess(picture))
+
+
+def test_preprocessing_is_the_domains_affair(clip, tmp_path):
+    clip.save(tmp_path / "clip.safetensors")
+    again = ClipEncoder.load(tmp_path / "clip.safetensors", preprocessing="deltaedit")
+    assert (clip.preprocessing, again.preprocessing) == ("clip", "deltaedit")
+    assert again.fingerprint() == clip.fingerprint()
+    with pytest.raises(ValueError, match="preprocessing must be one of .*'other'"):
+        ClipEncoder.load(tmp_path / "clip.safetensors", preprocessing="other")
+
+
+def test_published_templates():
+    assert len(set(RELEASED_TEMPLATES)) == 79
+    assert all(template.count("{}") == 1 for template in RELEASED_TEMPLATES)
+    assert {"a photo of a {}.", "a {} in a video game."} <= set(RELEASED_TEMPLATES)
+    assert not any("many" in template for template in RELEASED_TEMPLATES)
 
 
 def test_preprocess_is_open_clips_own(clip):

@@ -90,6 +90,12 @@ def test_another_run_is_refused(tmp_path):
     for generator, options in [(tiny_generator(), {"seed": 1}), (tiny_generator(1), {})]:
         with pytest.raises(ValueError, match="another run"):
             extract_features(generator, FakeClip(), 20, tmp_path, **options)
+    other = FakeClip()
+    other.preprocessing = "deltaedit"
+    for clip, folder in ((other, tmp_path), (FakeClip(), tmp_path / "other")):
+        extract_features(tiny_generator(), other, 1, tmp_path / "other")
+        with pytest.raises(ValueError, match="another run.*preprocessing"):
+            extract_features(tiny_generator(), clip, 20, folder)
 
 
 def test_bad_input_is_named(tmp_path):

@@ -5,13 +5,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from fakes import DIM, FakeClip, tiny_generator
+from fakes import DIM, TINY, FakeClip, tiny_generator
 from PIL import Image
 
 from deltaedit.domains import Domain
+from deltaedit.e4e import E4E, E4EConfig
 from deltaedit.editor import Editor
 from deltaedit.inversion import Encoder, EncoderConfig, EncoderTraining, refine, resize, train_encoder
 from deltaedit.mapper import DeltaMapper, MapperConfig
+from deltaedit.stylegan2 import Generator
 
 CONFIG = EncoderTraining(steps=60, batch_size=16, lr=3e-3, width=8)
 
@@ -91,6 +93,24 @@ def test_faces_are_aligned_where_the_domain_wants_them(monkeypatch):
     assert not asked
     assert faces.invert(picture, steps=1).source == {"picture": "given"}
     assert asked == [16]
+
+
+def test_e4es_network_is_an_encoder_too():
+    torch.manual_seed(0)
+    generator = Generator(replace(TINY, w_dim=128)).eval().requires_grad_(False)
+    encoder = E4E(E4EConfig(w_dim=128, num_ws=generator.num_ws, width=16, units=(1, 1, 1, 1))).eval()
+    mapper = DeltaMapper(MapperConfig(generator.layout.dims, DIM))
+    latent = Editor(generator, FakeClip(), mapper, encoder=encoder).invert(Image.new("RGB", (40, 30), "red"))
+    assert latent.w.shape == (1, generator.num_ws, 128)
+    cars = E4E(replace(encoder.config, height=192)).eval()
+    cars.load_state_dict(encoder.state_dict())
+    image = torch.rand(1, 3, 256, 256)
+    black = image.clone()
+    black[:, :, :32] = black[:, :, -32:] = -1
+    assert torch.equal(cars(image), cars(black))  # of cars, the middle rows are what counts
+    assert not torch.equal(encoder(image), encoder(black))
+    with pytest.raises(ValueError, match="4 stages"):
+        E4EConfig(units=(1, 2))
 
 
 def test_without_an_encoder_steps_are_needed():

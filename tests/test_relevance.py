@@ -39,6 +39,9 @@ def test_a_killed_run_goes_on_to_the_same_relevance(tmp_path):
     torch.testing.assert_close(load_relevance(path), whole)
     with pytest.raises(ValueError, match="another run"):
         estimate_relevance(generator, clip, 3, out=path)
+    clip.preprocessing = "deltaedit"
+    with pytest.raises(ValueError, match="another run.*preprocessing"):
+        estimate_relevance(generator, clip, 2, out=path)
 
 
 def test_mask_keeps_channels_that_matter():

@@ -62,6 +62,15 @@ def test_a_killed_run_goes_on_to_the_same_weights(store, tmp_path, monkeypatch):
     assert torch.equal(weights(train_mapper(store, SHORT, tmp_path / "killed")), weights(whole))
 
 
+def test_a_mapper_remembers_how_its_pictures_were_made_ready(tmp_path):
+    clip = FakeClip()
+    clip.preprocessing = "deltaedit"
+    store = extract_features(tiny_generator(), clip, 20, tmp_path / "store")
+    mapper = train_mapper(store, MapperTraining(steps=1, hidden=4, depth=2), tmp_path / "mapper")
+    assert DeltaMapper.load(tmp_path / "mapper" / "mapper.safetensors").config.preprocessing == "deltaedit"
+    assert mapper.config.preprocessing == "deltaedit"
+
+
 def test_same_seed_same_weights(store, tmp_path):
     first, second, third = (
         weights(train_mapper(store, replace(SHORT, seed=seed), tmp_path / str(k))) for k, seed in enumerate((5, 5, 6))

@@ -1,0 +1,159 @@
+"""Foreign checkpoint formats, read without running any code of theirs.
+
+A checkpoint of PyTorch's is a pickle, and a pickle may run anything; NVIDIA's even bring the source of their classes
+along. Here they are taken apart by a machine that imports nothing (see ``pickles``). Whatever is wrong with a file, it
+ends in one ValueError that names it. Our own files, ``.safetensors``, are read by the same functions;
+``deltaedit.convert`` writes a folder of those, so that a file from elsewhere is opened once.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deltaedit import relevance
+from deltaedit.checkpoints import e4e, nvidia, released, rosinality
+from deltaedit.checkpoints.containers import opened
+from deltaedit.checkpoints.networks import WIDEST, State, fill
+from deltaedit.checkpoints.pickles import RefusedError
+from deltaedit.domains import GENERATOR
+from deltaedit.e4e import E4E
+from deltaedit.files import read_module
+from deltaedit.inversion import Encoder, EncoderConfig
+from deltaedit.mapper import DeltaMapper
+from deltaedit.stylegan2 import Generator, GeneratorConfig
+
+__all__ = ["load_encoder", "load_generator", "load_mapper", "load_relevance"]
+
+
+def load_generator(path: str | Path) -> Generator:
+    """Read a StyleGAN2 generator of 8 to 1024 px, of any widths.
+
+    Args:
+        path: rosinality's ``.pt``, wrapped in a dict with ``g_ema`` or bare; NVIDIA's ``.pkl`` of stylegan2-ada-pytorch
+            or of stylegan3's repository; the ``.pt`` of an e4e encoder, for the generator in it; a domain folder or
+            ``.safetensors`` of ours. Where a file says no ``w_avg``, it is estimated.
+
+    Returns:
+        the generator, float32, on the CPU, in evaluation mode.
+
+    Raises:
+        ValueError: if the file is missing, damaged, asks for code to be run, or is of another architecture (which is
+            named: StyleGAN1, StyleGAN3, class-conditional; and for TensorFlow pickles the file to use instead).
+    """
+    path = Path(path) / GENERATOR if Path(path).is_dir() else Path(path)
+    if path.suffix == ".safetensors":
+        return Generator.load(path)
+    with opened(path) as file:
+        if nvidia.holds_generator(file.data):
+            return _generator(*nvidia.read(file))
+        if not isinstance(file.data, dict):
+            raise RefusedError(f"is no StyleGAN2 generator but a {type(file.data).__name__}")
+        entries = file.data.get("g_ema") or e4e.part(file.data, "decoder") or file.data
+        state = file.tensors({**entries, "latent_avg": entries.get("latent_avg", file.data.get("latent_avg"))})
+        if "latent_avg" in state and state["latent_avg"].ndim > 1:  # one for each layer, all the same
+            state["latent_avg"] = state["latent_avg"][0]
+        return _generator(nvidia.to_ours(state) if "synthesis.b4.const" in state else rosinality.to_ours(state))
+
+
+def load_mapper(path: str | Path, dims: tuple[int, ...] | None = None) -> DeltaMapper:
+    """Read DeltaEdit's own mapper, such as ``net_face.pth``, or one of ours.
+
+    Args:
+        path: the file.
+        dims: ``StyleLayout.dims`` of its generator; by default those of the StyleGAN2 that it fits.
+
+    Returns:
+        the mapper, float32, on the CPU, in evaluation mode.
+
+    Raises:
+        ValueError: if the file is missing or damaged, or the mapper does not fit; the widths of both are named.
+    """
+    if Path(path).suffix == ".safetensors":
+        return DeltaMapper.load(path)
+    with opened(path) as file:
+        if not isinstance(file.data, dict):
+            raise RefusedError(f"is no DeltaEdit mapper but a {type(file.data).__name__}")
+        state = released.to_ours(file.tensors(file.data))
+        config = released.config(state, dims)
+        standard = {"s_mean": torch.zeros(sum(config.dims)), "s_std": torch.ones(sum(config.dims))}
+        return fill(lambda: DeltaMapper(config), state | standard, "DeltaEdit mapper")
+
+
+def load_relevance(path: str | Path) -> Tensor:
+    """Read a relevance matrix (S, D): StyleCLIP's ``fs3.npy``, in half or single precision, or one of ours.
+
+    Returns:
+        relevance, float32, on the CPU.
+
+    Raises:
+        ValueError: if the file is missing or damaged, or holds something else.
+    """
+    if Path(path).suffix == ".safetensors":
+        return relevance.load_relevance(path)
+    try:
+        array = np.lib.format.open_memmap(path, mode="r")  # mapped: what its head promises must be there; no pickles
+    except FileNotFoundError:
+        raise ValueError(f"there is no file {path}: check the path, or download it first.") from None
+    except Exception as error:  # a damaged file can make anything fail
+        raise ValueError(f"{path} is damaged, or no array of NumPy's ({error}): it was not read.") from None
+    if array.ndim != 2 or array.dtype.kind != "f":
+        raise ValueError(f"{path} must hold a matrix (S, D) of floats. Got {array.dtype} of shape {array.shape}.")
+    matrix = torch.from_numpy(array.astype(np.float32))
+    if not matrix.isfinite().all():
+        raise ValueError(f"{path} has values that are no finite numbers: download or make it again.")
+    return matrix
+
+
+def load_encoder(path: str | Path) -> Encoder | E4E:
+    """Read an encoder from pictures to ``w_plus``: e4e's published ``.pt``, or one of ours.
+
+    Returns:
+        the encoder, float32, on the CPU, in evaluation mode.
+
+    Raises:
+        ValueError: if the file is missing or damaged, or holds another kind of encoder, which is named.
+    """
+    if Path(path).suffix == ".safetensors":
+        return read_module(path, _our_encoder)
+    with opened(path) as file:
+        state, config = e4e.read(file)
+        if config.num_ws > 18:
+            raise RefusedError(f"is an encoder for {config.num_ws} layers, more than a StyleGAN2 of 1024 px has")
+        return fill(lambda: E4E(config), state, f"e4e encoder for {config.num_ws} layers")
+
+
+def _our_encoder(about: dict) -> Encoder | E4E:
+    return E4E.of(about["config"]) if about["kind"] == "e4e" else Encoder(EncoderConfig(**about["config"]))
+
+
+def _generator(state: State, mapping_lr_mul: float = 0.01) -> Generator:
+    widths = []
+    while f"to_rgbs.{len(widths)}.weight" in state:
+        widths.append(state[f"to_rgbs.{len(widths)}.weight"].shape[1])
+    layers = 0
+    while f"mapping_network.{layers}.weight" in state:
+        layers += 1
+    if not 2 <= len(widths) <= 9 or not 1 <= layers <= 64:
+        counts = f"it has {len(widths)} toRGB layers, and {layers} from z to w"
+        raise RefusedError(f"is no StyleGAN2 generator of 8 to 1024 px: {counts}")
+    config = GeneratorConfig(
+        resolution=4 * 2 ** (len(widths) - 1),
+        z_dim=state["mapping_network.0.weight"].shape[1],
+        w_dim=state[f"mapping_network.{layers - 1}.weight"].shape[0],
+        mapping_layers=layers,
+        channel_base=max(width * 4 * 2**k for k, width in enumerate(widths)),
+        channel_max=max(widths),
+        mapping_lr_mul=mapping_lr_mul,
+    )
+    if max(config.z_dim, config.w_dim) > WIDEST:
+        raise RefusedError(f"is no StyleGAN2 generator: its latents have {config.z_dim} and {config.w_dim} numbers")
+    average = state.get("w_avg", torch.zeros(config.w_dim))
+    generator = fill(lambda: Generator(config), state | {"w_avg": average},
+                     f"StyleGAN2 generator of {config.resolution} px and widths {widths}")  # fmt: skip
+    if "w_avg" not in state:
+        generator.estimate_w_avg(rng=torch.Generator().manual_seed(0))
+    return generator

@@ -1,0 +1,126 @@
+"""From files of others to a domain folder of ours, so that each of them is opened once.
+
+``python -m deltaedit.convert my-faces --generator ffhq.pkl --mapper net_face.pth --clip ViT-B-32:openai``, for example.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from deltaedit import checkpoints, domains
+from deltaedit.domains import Domain
+from deltaedit.editor import check_fit
+from deltaedit.files import read_tensors, write_tensors
+
+if TYPE_CHECKING:
+    from deltaedit.clip import ClipEncoder
+
+Part = TypeVar("Part")
+
+
+def convert(folder: str | Path, *, generator: str | Path | None = None, mapper: str | Path | None = None,
+            relevance: str | Path | None = None, encoder: str | Path | None = None, clip: str | None = None,
+            domain: Domain | None = None) -> None:  # fmt: skip
+    """Read the parts of a domain from files of any format that ``checkpoints`` knows, and write them to a folder.
+
+    Parts that the folder has and that are not given stay; all are checked against each other before anything is
+    written. ``Editor.from_pretrained`` takes the folder once it has a generator, a CLIP and a mapper.
+
+    Args:
+        folder: where ``generator.safetensors`` and so on are written, each whole, and ``domain.json`` last.
+        generator, mapper, relevance, encoder: files, see ``checkpoints``.
+        clip: a name of open_clip's and the tag of its published weights, such as "ViT-B-32:openai" (the weights are not
+            copied, but may be downloaded); or a file that ``ClipEncoder.save`` wrote.
+        domain: name, neutral prompt and defaults; by default what the folder has. With a mapper in the format of
+            DeltaEdit's released one, what that needs (``domains.RELEASED``) is set in any case.
+
+    Raises:
+        ValueError: if a file cannot be read, or the parts do not fit each other.
+    """
+    folder = Path(folder)
+    given = {domains.GENERATOR: generator, domains.MAPPER: mapper, domains.RELEVANCE: relevance,
+             domains.ENCODER: encoder}  # fmt: skip
+    there = {name: path or (folder / name if (folder / name).exists() else None) for name, path in given.items()}
+    if there[domains.GENERATOR] is None:
+        raise ValueError(f"{folder} has no generator yet: give one too.")
+    model = checkpoints.load_generator(there[domains.GENERATOR])
+    mapping = _read(there[domains.MAPPER], partial(checkpoints.load_mapper, dims=model.layout.dims))
+    matrix = _read(there[domains.RELEVANCE], checkpoints.load_relevance)
+    inverse = _read(there[domains.ENCODER], checkpoints.load_encoder)
+    if domain is None:
+        domain = Domain.read(folder) if (folder / domains.CARD).exists() else Domain(folder.resolve().name)
+    if mapper is not None:
+        ours = Path(mapper).suffix == ".safetensors"
+        needs = {"preprocessing": mapping.config.preprocessing} if ours else domains.RELEASED
+        domain = replace(domain, **needs)
+    seeing = None if clip is None else _clip(clip, domain)
+    if seeing is not None:
+        dim = seeing.dim
+    elif (folder / domains.CLIP).exists():
+        dim = read_tensors(folder / domains.CLIP)[1]["config"]["embed_dim"]
+    else:
+        dim = None
+    check_fit(model, dim, mapping, matrix, inverse)
+    if generator is not None:
+        model.save(folder / domains.GENERATOR)
+    if mapper is not None:
+        mapping.save(folder / domains.MAPPER)
+    if relevance is not None:
+        write_tensors(folder / domains.RELEVANCE, {"relevance": matrix}, {})
+    if encoder is not None:
+        inverse.save(folder / domains.ENCODER)
+    if seeing is not None:
+        seeing.save(folder / domains.CLIP)
+    domain.write(folder)
+
+
+def _read(path: str | Path | None, load: Callable[[str | Path], Part]) -> Part | None:
+    return None if path is None else load(path)
+
+
+def _clip(name: str, domain: Domain) -> ClipEncoder:
+    from deltaedit.clip import RELEASED_TEMPLATES, ClipEncoder  # here: open_clip takes seconds to import
+
+    model, _, tag = name.partition(":")
+    if Path(name).is_file():
+        encoder = ClipEncoder.load(name)
+    elif tag:
+        encoder = ClipEncoder.from_open_clip(model, tag)
+    else:
+        raise ValueError(f"clip must be a name and a tag, such as 'ViT-B-32:openai', or a .safetensors. Got {name!r}.")
+    if domain.preprocessing == "deltaedit":
+        encoder.templates = RELEASED_TEMPLATES
+    return encoder
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m deltaedit.convert", description=__doc__.partition("\n")[0])
+    parser.add_argument("folder", type=Path, help="of the domain; what it has already stays")
+    parser.add_argument("--generator", help="StyleGAN2: NVIDIA's .pkl or rosinality's .pt")
+    parser.add_argument("--mapper", help="DeltaEdit's, such as net_face.pth")
+    parser.add_argument("--relevance", help="StyleCLIP's, such as fs3.npy")
+    parser.add_argument("--encoder", help="e4e's .pt")
+    parser.add_argument("--clip", help="of open_clip, such as ViT-B-32:openai; or a .safetensors of ours")
+    parser.add_argument("--name", help="of the domain; the folder's by default")
+    parser.add_argument("--neutral", help="prompt of a picture of which nothing is known; 'face' by default")
+    arguments = vars(parser.parse_args(argv))
+    folder = arguments.pop("folder")
+    said = {key: value for key in ("name", "neutral") if (value := arguments.pop(key))}
+    try:
+        if said:
+            here = (folder / domains.CARD).exists()
+            arguments["domain"] = replace(Domain.read(folder) if here else Domain(folder.resolve().name), **said)
+        convert(folder, **arguments)
+    except (ValueError, OSError) as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()
