@@ -312,11 +312,11 @@ def test_captions_are_true(world):
     world, factors = replace(world, apart=()), draw(world, 300)
     for row, seen in zip(factors, world.visible(factors), strict=True):
         there, absent = facts(world, row, seen, random.Random(0))
-        said = {phrase for phrase, _ in there}
+        said = {phrase for phrase, _ in there.values()}
         for a, value, can_be_seen in zip(world.table.attributes, row.tolist(), seen.tolist(), strict=True):
             if isinstance(a, Binary):
                 assert bool(said & set(a.yes)) == (value == 1 and can_be_seen), a.name
-                assert not (value == 1 and set(absent) & set(negations(a))), a.name
+                assert not (value == 1 and set(absent.values()) & set(negations(a))), a.name
             elif isinstance(a, Choice):
                 others = {phrase for k, option in enumerate(a.options) if k != value for phrase, _ in a.facts(option)}
                 assert not said & others
@@ -371,7 +371,7 @@ def test_captions_never_name_together_what_is_kept_apart(world):
     for k, (row, visible) in enumerate(zip(factors, seen, strict=True)):
         both = [pair for pair in world.apart if all(
             visible[world.table.index[name]] and Goal(world, name, value).reached(row[None]) for name, value in pair)]
-        said = {phrase for phrase, _ in facts(world, row, visible, random.Random(k))[0]}
+        said = {phrase for phrase, _ in captions.told(world, row, visible, random.Random(k), 99, 99, 0.0)}
         for pair in both:
             named = [bool(said & set(dict(captions.phrases(world, *value)))) for value in pair]
             assert sum(named) <= 1, pair
@@ -380,6 +380,19 @@ def test_captions_never_name_together_what_is_kept_apart(world):
         if not both:
             assert world.captions(row[None], random.Random(k)) == free.captions(row[None], random.Random(k))
     assert met > 30
+
+
+@each_world
+def test_to_name_one_of_a_pair_says_nothing_of_the_other(world):
+    factors = draw(world, 6000)
+    seen, rng = world.visible(factors), random.Random(0)
+    told = [set(captions.told(world, row, can, rng, 3, 6, 0.0)) for row, can in zip(factors, seen, strict=True)]
+    for pair in world.apart:
+        there = [Goal(world, *value).reached(factors) & world.table.column(seen, value[0]) for value in pair]
+        for k in (0, 1):
+            named = torch.tensor([bool(said & set(captions.phrases(world, *pair[k]))) for said in told])
+            alone, both = (named[there[k] & other].float().mean().item() for other in (~there[1 - k], there[1 - k]))
+            assert both == pytest.approx(alone, rel=0.25), pair[k]
 
 
 @each_world

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -23,8 +23,8 @@ def negations(a: Binary) -> tuple[Fact, ...]:
     return (*((phrase, "with") for phrase in a.no), denial)
 
 
-def facts(world: World, row: Tensor, seen: Tensor, rng: random.Random) -> tuple[list[Fact], list[Fact]]:
-    """What can truly be said of one picture: what is there, and what is not; of ``world.apart`` never both.
+def facts(world: World, row: Tensor, seen: Tensor, rng: random.Random) -> tuple[dict[str, Fact], dict[str, Fact]]:
+    """What can truly be said of one picture, by attribute: what is there, and what is not.
 
     Args:
         world: whose table and words.
@@ -32,43 +32,60 @@ def facts(world: World, row: Tensor, seen: Tensor, rng: random.Random) -> tuple[
         seen: its row of ``world.visible``.
         rng: chooses among synonyms.
     """
-    there: list[Fact] = []
-    absent: list[Fact] = []
+    there: dict[str, Fact] = {}
+    absent: dict[str, Fact] = {}
     visible = {a.name: x for a, x, can in zip(world.table.attributes, row.tolist(), seen.tolist(), strict=True) if can}
-    left_out = _left_out(world, visible, rng)
     for name, value in visible.items():
         a = world.table.attribute(name)
-        if name in left_out or getattr(a, "form", "") == "noun":  # nouns are for ``world.called``
+        if getattr(a, "form", "") == "noun":  # nouns are for ``world.called``
             continue
         if isinstance(a, Binary):
             if value > 0.5:
-                there.append((rng.choice(a.yes), a.form))
+                there[name] = rng.choice(a.yes), a.form
             else:
-                absent.append(rng.choice(negations(a)))
+                absent[name] = rng.choice(negations(a))
         elif isinstance(a, Choice):
-            there.append(rng.choice(a.facts(list(a.options)[round(value)])))
+            there[name] = rng.choice(a.facts(list(a.options)[round(value)]))
         elif words := a.low if value < a.ends[0] else a.high if value > a.ends[1] else ():
-            there.append((rng.choice(words), a.form))
+            there[name] = rng.choice(words), a.form
     return there, absent
 
 
 def told(world: World, row: Tensor, seen: Tensor, rng: random.Random, at_least: int = 1, at_most: int = 7,
          negation: float = 0.22) -> list[Fact]:  # fmt: skip
-    """The facts that one caption tells, see ``captions`` and ``facts`` for the arguments."""
+    """The facts that one caption tells, of ``world.apart`` never both; see ``captions`` and ``facts``."""
     there, absent = facts(world, row, seen, rng)
     count = 0 if rng.random() < 0.02 else rng.randint(at_least, at_most)
     negative = min(len(absent), sum(rng.random() < negation for _ in range(count)))
-    return rng.sample(there, min(len(there), count - negative)) + rng.sample(absent, negative)
-
-
-def _left_out(world: World, visible: Mapping[str, float], rng: random.Random) -> set[str]:
-    """One attribute of each pair that no caption may name together and that is there; draws nothing if none is."""
-    out: set[str] = set()
+    names = rng.sample(list(there), min(len(there), count - negative))
+    kept = {name for pair in world.apart for name, _ in pair}
     for pair in world.apart:
-        there = all(name in visible and shows(world.table.attribute(name), x, visible[name]) for name, x in pair)
-        if there and not out & {name for name, _ in pair}:
-            out.add(rng.choice(pair)[0])
-    return out
+        if all(name in there and shows(world.table.attribute(name), x, row[world.table.index[name]])
+               for name, x in pair):  # fmt: skip
+            names = _one_at_most(names, [name for name in there if name not in kept], len(names) / len(there),
+                                 [name for name, _ in pair], rng)  # fmt: skip
+    return [there[name] for name in names] + rng.sample(list(absent.values()), negative)
+
+
+def _one_at_most(names: list[str], free: list[str], share: float, pair: list[str], rng: random.Random) -> list[str]:
+    """Chosen names that hold one of a pair at most, and each of it as often as if it had no partner.
+
+    Were one only dropped where both were chosen, to name one would say that the other is not there, and a model would
+    learn just that. So where neither was chosen, one sometimes takes the place of something else.
+
+    Args:
+        names: those chosen, a ``share`` of all there are.
+        free: all that are in no pair.
+    """
+    both = len({*names} & {*pair})
+    if both == 2:
+        out, spare = rng.choice(pair), [name for name in free if name not in names]
+        into = rng.choice(spare) if spare else None
+    elif both == 0 and {*names} & {*free} and rng.random() * (1 - share) ** 2 < share**2:
+        out, into = rng.choice([name for name in names if name in free]), rng.choice(pair)
+    else:
+        return names
+    return [into if name == out else name for name in names if name != out or into]
 
 
 def sentence(world: World, chosen: Iterable[Fact], nouns: tuple[str, ...], rng: random.Random) -> str:
