@@ -27,8 +27,6 @@ def read_all(good: Path, folder: Path) -> dict[str, str]:
     assert run.returncode == 0, run.stderr[-2000:]
     result = json.loads(run.stdout)
     assert result["grown"] < 500_000_000
-    print(f"{len(result['endings'])} files, {result['grown'] / 1e6:.0f} MB, "
-          f"{sum(end == 'read' for end in result['endings'].values())} read")  # fmt: skip
     bad = {name: end for name, end in result["endings"].items() if end.startswith(("RAN", "CRASHED", "UNCLEAR"))}
     assert not bad, bad
     return result["endings"]
