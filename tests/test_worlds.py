@@ -326,6 +326,20 @@ def test_captions_are_true(world):
 
 
 @each_world
+def test_captions_tell_what_is_known_of_someone_but_covered(world):
+    factors = draw(world, 300)
+    covered = ~world.visible(factors)
+    for name in world.known:
+        column = world.table.index[name]
+        rows = factors[covered[:, column]]
+        assert len(rows), f"nothing ever covers {name}"
+        told = " ".join(world.captions(rows, random.Random(0), 99, 99, 0.0))
+        assert any(phrase in told for phrase in phrases(world.table.attribute(name))), name
+    unknown = [column for name, column in world.table.index.items() if name not in world.known]
+    assert (world.told(factors) == world.visible(factors))[:, unknown].all()
+
+
+@each_world
 def test_captions_vary_and_repeat_with_their_seed(world):
     factors = draw(world, 200)
     first = world.captions(factors, random.Random(5))
@@ -366,7 +380,7 @@ def test_captions_never_name_together_what_is_kept_apart(world):
     """Nor does any other caption change."""
     free = replace(world, apart=())
     factors, met = draw(world, 400), 0
-    seen, together = world.visible(factors), world.together(factors)
+    seen, together = world.told(factors), world.together(factors)
     assert not free.together(factors).any()
     for k, (row, visible) in enumerate(zip(factors, seen, strict=True)):
         both = [pair for pair in world.apart if all(

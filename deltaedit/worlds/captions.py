@@ -29,7 +29,7 @@ def facts(world: World, row: Tensor, seen: Tensor, rng: random.Random) -> tuple[
     Args:
         world: whose table and words.
         row: its factors (len(names),).
-        seen: its row of ``world.visible``.
+        seen: its row of ``world.told``.
         rng: chooses among synonyms.
     """
     there: dict[str, Fact] = {}
@@ -129,7 +129,7 @@ def _joined(things: list[Fact]) -> str:
 
 def captions(world: World, factors: Tensor, rng: random.Random, at_least: int = 1, at_most: int = 7,
              negation: float = 0.22) -> list[str]:  # fmt: skip
-    """A true caption for every picture, naming a few of the things that can be seen in it.
+    """A true caption for every picture, naming a few of the things that can be seen in it or are known of it.
 
     Args:
         world: whose table and words.
@@ -139,7 +139,7 @@ def captions(world: World, factors: Tensor, rng: random.Random, at_least: int = 
         negation: share of facts that say what is not there.
     """
     out = []
-    for row, seen in zip(factors.cpu(), world.visible(factors).cpu(), strict=True):
+    for row, seen in zip(factors.cpu(), world.told(factors).cpu(), strict=True):
         chosen = told(world, row, seen, rng, at_least, at_most, negation)
         out.append(sentence(world, chosen, world.called(row), rng))
     return out

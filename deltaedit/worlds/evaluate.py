@@ -336,8 +336,8 @@ def score_inversion(editor: Editor, judge: Judge, n: int = 200, seed: int = HELD
 
 
 @torch.no_grad()
-def calibrate(editor: Editor, judge: Judge, gains: tuple[float, ...] = (0.8, 1.0, 1.25, 1.5),
-              thresholds: tuple[float, ...] = (0.1, 0.15, 0.2, 0.3), n: int = 48,
+def calibrate(editor: Editor, judge: Judge, gains: tuple[float, ...] = (0.8, 0.9, 1.0, 1.25, 1.5),
+              thresholds: tuple[float, ...] = (0.1, 0.125, 0.15, 0.2), n: int = 48,
               seed: int = HELD_OUT + 1) -> list[dict[str, float]]:  # fmt: skip
     """What each gain and threshold would give, on pictures other than those that scores are made on."""
     rows = []
@@ -349,8 +349,11 @@ def calibrate(editor: Editor, judge: Judge, gains: tuple[float, ...] = (0.8, 1.0
     return rows
 
 
-def best_setting(rows: list[dict[str, float]], flips: float = 0.04) -> dict[str, float]:
-    """The setting that reaches most goals among those that flip few others, or that flips fewest."""
+def best_setting(rows: list[dict[str, float]], flips: float = 0.036) -> dict[str, float]:
+    """The setting that reaches most goals among those that flip few others, or that flips fewest.
+
+    Few are a tenth below the 4 % that an edit may: they are seen on few pictures, and the best of many flatters itself.
+    """
     gentle = [row for row in rows if row["flips_mean"] <= flips]
     if gentle:
         return max(gentle, key=lambda row: row["reached_mean"])

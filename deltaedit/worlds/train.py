@@ -42,8 +42,6 @@ RESOLUTION = 64
 PERCEPTION = JudgeTraining(model=JudgeConfig(width=24), seed=2000)
 """The network of the generator's perceptual distance: like the judge, but another one, so that none grades itself."""
 PARTS = ("judge", "clip", "generator", "domain", "encoder")
-ADVERSARIAL = Stage(128, 2000, 16, 1e-3, regression=1.0, perceptual=1.0, adversarial=0.1)
-"""The generator's last stage where ``--adversarial`` asks for it, from weights that draw well already."""
 MAPPER = MapperTraining(steps=4000, batch_size=256, lr=0.2, warmup=100, cooldown=0.5, standardize=True, hidden=256,
                         last_activation=False)  # fmt: skip
 """A miniature's mapper: unlike the paper's its last layer is linear, and channels count in their own spread."""
@@ -227,13 +225,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--compile", action="store_true", help="compile the generator: needs a C++ compiler on a CPU")
     parser.add_argument("--go-on", action="store_true", help="the generator goes on from the weights that are there")
-    parser.add_argument("--adversarial", action="store_true", help="the generator ends with an adversarial stage")
     parser.add_argument("--pictures", type=int, default=PICTURES, help="size of the pool of renders")
     arguments = parser.parse_args(argv)
     device, parts = torch.device(arguments.device), PARTS if arguments.part == "all" else (arguments.part,)
     config = replace(GeneratorTraining(), compile=arguments.compile)
-    if arguments.adversarial:
-        config = replace(config, stages=(*config.stages, ADVERSARIAL))
     try:
         for name in [arguments.world] if arguments.world else NAMES:
             runs = arguments.runs / name

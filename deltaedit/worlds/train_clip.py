@@ -55,8 +55,8 @@ class ClipTraining:
     """
 
     model: str = "miniature-clip"
-    lessons: tuple[Lessons, ...] = (Lessons(1050, (1, 7), 0.0, False), Lessons(2000, (3, 8), 0.0, True),
-                                    Lessons(2800, (2, 8), 0.15, True))  # fmt: skip
+    lessons: tuple[Lessons, ...] = (Lessons(1050, (1, 7), 0.0, False), Lessons(2200, (3, 8), 0.0, True),
+                                    Lessons(3400, (2, 8), 0.15, True))  # fmt: skip
     words: float = 1.0
     batch_size: int = 256
     group_size: int = 32

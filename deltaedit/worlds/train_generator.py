@@ -3,7 +3,8 @@
 The proper objective is the adversarial one: non-saturating loss, lazy R1, style mixing, a moving average (StyleGAN2,
 arXiv:1912.04958). It wants millions of pictures, which is minutes on a GPU and a day on two processor cores. The
 painter however knows which picture a latent stands for (``World.factors_from_z``), so the first stages are a regression
-onto its pictures, quick and on the way; the adversarial stage then takes over from their weights.
+onto its pictures, quick and on the way; a critic then sharpens what they left blurred, beside the regression, which
+keeps every latent to the picture it stands for.
 """
 
 from __future__ import annotations
@@ -68,6 +69,8 @@ class GeneratorTraining:
         Stage(32, 3000, 32, 1e-2),
         Stage(64, 6000, 32, 7e-3, perceptual=1.0),
         Stage(128, 5000, 32, 5e-3, perceptual=1.0),
+        Stage(128, 2000, 16, 1e-3, perceptual=1.0, adversarial=0.1),
+        Stage(128, 4000, 16, 1e-3, perceptual=1.0, adversarial=0.3),
     )
     r1: float = 0.3
     r1_every: int = 16

@@ -72,6 +72,8 @@ class World:
         apart: pairs of attribute values, each its own, that no caption names together: what CLIP makes of such pairs
             it has not read. None of them may be told by a noun, and of a pair one at most is denied with «no»: «glasses
             and no hat» is hard for other reasons.
+        known: attributes that captions tell of all pictures, also where something covers them, as people do who know
+            whom they see: were blue eyes never told of someone in sunglasses, to ask for them would take these off.
         leads: what captions begin with.
         templates: sentences that a prompt is put into.
     """
@@ -89,6 +91,7 @@ class World:
     kept: tuple[str, ...]
     examples: Examples
     apart: tuple[tuple[Value, Value], ...] = ()
+    known: tuple[str, ...] = ()
     leads: tuple[str, ...] = LEADS
     templates: tuple[str, ...] = TEMPLATES
 
@@ -104,9 +107,14 @@ class World:
         """Which attributes can be seen in each picture, bool (B, len(names))."""
         return self.table.visible(factors)
 
+    def told(self, factors: Tensor) -> Tensor:
+        """Which attributes captions may tell of each picture, bool (B, len(names)): those seen, and those ``known``."""
+        known = [name in self.known for name in self.table.names]
+        return self.visible(factors) | torch.tensor(known, device=factors.device)
+
     def together(self, factors: Tensor) -> Tensor:
-        """Which pictures show both of a pair that captions keep ``apart``, bool (B,)."""
-        seen, out = self.visible(factors), torch.zeros(len(factors), dtype=torch.bool, device=factors.device)
+        """Of which pictures captions could tell both of a pair that they keep ``apart``, bool (B,)."""
+        seen, out = self.told(factors), torch.zeros(len(factors), dtype=torch.bool, device=factors.device)
         for pair in self.apart:
             goals = [Goal(self, *value) for value in pair]
             there = [self.table.column(seen, goal.name) & goal.reached(factors) for goal in goals]

@@ -141,4 +141,5 @@ WORLD = World(
         (("tongue", True), ("eye_color", "blue")), (("whiskers", True), ("pattern", "spotted")),
         (("hat", True), ("fluffy", True)), (("bow", True), ("mood", "high")),
     ),
+    known=("eye_color",),
 )  # fmt: skip

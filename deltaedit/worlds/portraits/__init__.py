@@ -106,4 +106,5 @@ WORLD = World(
         (("earrings", True), ("curly_hair", True)), (("moustache", True), ("open_mouth", True)),
         (("lipstick", True), ("skin", "high")), (("hat", True), ("thick_brows", True)),
     ),
+    known=("eye_color", "eye_size"),
 )  # fmt: skip
