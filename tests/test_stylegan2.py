@@ -178,9 +178,9 @@ def test_autocast_and_channels_last_change_little(generator):
 @pytest.mark.parametrize("batch", [1, 3])
 def test_half_precision_is_within_a_hundredth_of_the_range(batch, dtype):
     torch.manual_seed(0)
-    config = GeneratorConfig(resolution=64, z_dim=6, w_dim=8, mapping_layers=2, channel_base=1024, channel_max=32)
+    config = GeneratorConfig(resolution=64, z_dim=64, w_dim=64, mapping_layers=2, channel_base=4096, channel_max=128)
     generator = Generator(config).requires_grad_(False)
-    w = generator.mapping(normal(batch, 6))
+    w = generator.mapping(normal(batch, 64))
     s = generator.styles(w)
     image = generator.synthesize(s, w)
     low = generator.synthesize(s, w, dtype=dtype)
