@@ -42,7 +42,7 @@ def speeds(editor: Editor, prompts: list[str]) -> dict[str, float]:
     latent = editor.sample(seed=0)
 
     def prompt(k: int) -> object:
-        editor._deltas.clear()  # as if the prompt were new
+        editor._text.clear()  # as if the prompt were new
         return editor.edit(latent, prompts[k % len(prompts)]).image
 
     made = editor.edit(latent, prompts[0])
