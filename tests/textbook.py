@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
-from deltaedit.stylegan2 import Generator, StyledConv, ToRGB
+from deltaedit.mapper import DeltaMapper
+from deltaedit.stylegan2 import EqualLinear, Generator, StyledConv, ToRGB
 
 FIR = torch.outer(*[torch.tensor([1.0, 3.0, 3.0, 1.0]) / 4] * 2)  # sums to 4: half of the picture is zeros
 
@@ -48,3 +52,36 @@ def synthesize(generator: Generator, s: Tensor, w: Tensor) -> Tensor:
                 rgb = rgb + blur(F.pad(zeros, (1, 0, 1, 0)), 1)
             image = rgb
     return image
+
+
+def linear(layer: EqualLinear, x: Tensor) -> Tensor:
+    """``EqualLinear.forward``, with the weights made ready each time."""
+    x = F.linear(x, layer.weight * layer.gain, layer.bias * layer.lr_mul)
+    return F.leaky_relu(x, 0.2) * math.sqrt(2) if layer.activate else x
+
+
+class Pairs(Dataset):
+    """Pairs of stored pictures, (2, N) rows of ``s`` and ``feature``; each pair is made ready on its own."""
+
+    def __init__(self, s: Tensor, feature: Tensor, rows: Tensor) -> None:
+        self.s, self.feature, self.rows = s, feature, rows
+
+    def __len__(self) -> int:
+        return self.rows.shape[1]
+
+    def __getitem__(self, k: int) -> tuple[Tensor, ...]:
+        (i1, i2), (s1, s2) = self.feature[self.rows[:, k]].float(), self.s[self.rows[:, k]].float()
+        return s1, F.normalize(i1, dim=0), F.normalize(i2 - i1, dim=0), s2 - s1
+
+
+def train(mapper: DeltaMapper, pairs: Pairs, batch_size: int, lr: float) -> Iterator[float]:
+    """The loss of every step, in float32, from PyTorch's own loader and with its default Adam."""
+    optimizer = torch.optim.Adam(mapper.parameters(), lr)
+    for s, feature, delta, wanted in DataLoader(pairs, batch_size):
+        with patch.object(EqualLinear, "forward", linear):
+            predicted = mapper(s, feature, delta)
+        loss = F.mse_loss(predicted, wanted) + 1 - F.cosine_similarity(predicted, wanted).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        yield loss.item()
