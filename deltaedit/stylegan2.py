@@ -217,7 +217,7 @@ class StyledConv(nn.Module):
             demod = torch.rsqrt(style.square() @ self.weight.square().sum((2, 3)).T + 1e-8)  # (B, C')
             least = demod.detach().amin(1, keepdim=True)  # moved to the style: it keeps the sums in float16's range
             # sqrt(2) goes through the leaky ReLU, so it is put on the small tensors: one pass less over the picture.
-            style, demod, bias = style * least, demod / least * SQRT2, self.bias * SQRT2
+            style, demod, bias = style * least, (demod / least * SQRT2).clamp(max=6e4), self.bias * SQRT2
         if alone := len(x) == 1 and x.numel() > self.weight.numel():
             weight, inner = self.weight * (demod.T * style)[:, :, None, None], bias.to(x.dtype)
         else:
