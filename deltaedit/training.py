@@ -18,7 +18,7 @@ from deltaedit.loop import fit, learning_rate
 from deltaedit.mapper import DeltaMapper, MapperConfig
 from deltaedit.stylegan2 import half_dtype
 
-LARGE = 2**24  # parameters of a mapper from which on half precision pays; FFHQ's has 83 million, a miniature's one
+LARGE = 2**24  # parameters of a mapper from which on half precision pays; FFHQ's has 83 million, a miniature's two
 
 
 @dataclass(frozen=True)

@@ -106,13 +106,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--pictures", type=int, default=10_000, help="features to extract and to train on")
     worlds = {name: folder for name, folder in FOLDERS.items() if Domain.read(folder).world is not None}
-    parser.add_argument("--only", choices=[*worlds, LARGE], help="measure this, and keep what was measured of the rest")
+    parser.add_argument("--only", choices=[*worlds, "large"], help="measure this, keep what was measured of the rest")
     arguments = parser.parse_args()
     start, path = time.perf_counter(), ROOT / "figures" / "bench.json"
     measures = json.loads(path.read_text(encoding="utf-8"))["measures"] if arguments.only else {}
-    for name in [arguments.only] if arguments.only else [*worlds, LARGE]:
-        measures[name] = large.measure() if name == LARGE else measure(worlds[name], arguments.pictures)
-        show(name, measures[name])
+    for name, folder in worlds.items():
+        if arguments.only in (None, name):
+            measures[name] = measure(folder, arguments.pictures)
+            show(name, measures[name])
+    if arguments.only in (None, "large"):
+        measures[LARGE] = large.measure()
+        show(LARGE, measures[LARGE])
     book = ROOT / "figures" / "book.json"  # what the last whole `make book` left
     if book.exists():
         told = json.loads(book.read_text(encoding="utf-8"))["measures"]
