@@ -18,7 +18,7 @@ help:
 	@echo "make test      run the test suite                (ARGS=\"-k mapper\" to pick)"
 	@echo "make lab       open the notebooks in JupyterLab"
 	@echo "make figures   run every notebook again, changed or not; build no pages"
-	@echo "make bench     measure what the README promises, into figures/"
+	@echo "make bench     measure what the README promises, into figures/ (ARGS=\"--only large\" for FFHQ's size)"
 	@echo "make weights   train the models of every world    (WORLD=portraits to pick one)"
 	@echo "make lint      ruff, and no notebook with outputs"
 	@echo "make hooks     strip notebooks as they are committed, in this clone"
@@ -52,7 +52,7 @@ lab: $(ENV)
 	$(PY) -m jupyterlab notebooks
 
 bench: $(ENV)
-	$(PY) tests/bench.py
+	$(PY) tests/bench.py $(ARGS)
 
 weights: $(ENV)
 	$(PY) -m deltaedit.worlds.train all $(if $(WORLD),--world $(WORLD))

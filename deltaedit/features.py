@@ -71,7 +71,7 @@ class FeatureStore:
             raise ValueError(f"{path} is damaged: delete the folder and run extract_features again.") from None
         size = 0
         while (shard := _shard_path(folder, size // SHARD)).is_file():
-            size += (rows := len(read_tensors(shard)[0]["s"]))
+            size += (rows := len(read_tensors(shard, ["image_feature"])[0]["image_feature"]))
             if rows < SHARD:
                 break
         return cls(Path(folder), min(size, asked if n is None else n), manifest)
@@ -100,8 +100,13 @@ class FeatureStore:
         return self._read("image_feature")
 
     def _read(self, name: str) -> Tensor:
-        paths = [_shard_path(self.folder, k) for k in range(-(-self.size // SHARD))]
-        return torch.cat([read_tensors(path)[0][name] for path in paths])[: self.size]
+        whole = torch.empty(0)
+        for start in range(0, self.size, SHARD):  # into their place: 200,000 of FFHQ are 2.6 GB, and never held twice
+            rows = read_tensors(_shard_path(self.folder, start // SHARD), [name])[0][name][: self.size - start]
+            if not start:
+                whole = rows.new_empty(self.size, *rows.shape[1:])
+            whole[start : start + len(rows)] = rows
+        return whole
 
 
 def clip_identity(clip: ImageEncoder) -> dict[str, str]:
@@ -128,7 +133,7 @@ def extract_features(
     *,
     seed: int = 0,
     truncation: float = 1.0,
-    batch_size: int = 64,
+    batch_size: int | None = None,
 ) -> FeatureStore:
     """Sample ``n`` pictures and keep w, s and CLIP image feature of each (DeltaEdit, section 3, «training data»).
 
@@ -142,7 +147,7 @@ def extract_features(
         out: folder of the store.
         seed: picture k depends on ``seed`` and ``k`` only.
         truncation: as in ``Generator.mapping``.
-        batch_size: pictures at a time.
+        batch_size: pictures at a time; by default ``generator.batch_size``.
 
     Returns:
         The store, with ``n`` pictures.
@@ -151,6 +156,7 @@ def extract_features(
         ValueError: if a number is out of range, or ``out`` holds features of another run.
         FloatingPointError: if a feature is not finite.
     """
+    batch_size = generator.batch_size if batch_size is None else batch_size
     if n < 1 or batch_size < 1:
         raise ValueError(f"n and batch_size must be at least 1. Got {n} and {batch_size}.")
     generator.eval()
@@ -177,7 +183,7 @@ def extract_features(
             for part in z.to(generator.w_avg.device).split(batch_size):
                 w = generator.mapping(part, truncation)
                 s = generator.styles(w)
-                feature = clip.encode_image(generator.synthesize(s, w).clamp(-1, 1))
+                feature = clip.encode_image(generator.synthesize(s, w, dtype=generator.fast_dtype).clamp(-1, 1))
                 batches.append((w.half(), s.half(), feature.half()))
                 bar.update(len(part))
             w, s, feature = (torch.cat(parts) for parts in zip(*batches, strict=True))

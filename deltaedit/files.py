@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -62,18 +62,18 @@ def write_tensors(
     write_whole(path, lambda p: save_file(tensors, p, {"deltaedit": json.dumps(metadata)}))
 
 
-def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and metadata that ``write_tensors`` wrote.
+def read_tensors(path: str | Path, only: Collection[str] = ()) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors, all or ``only`` some, and metadata that ``write_tensors`` wrote.
 
     Raises:
-        ValueError: if the file is missing, damaged, or was not written by ``write_tensors``.
+        ValueError: if the file is missing, damaged, lacks one of ``only``, or was not written by ``write_tensors``.
     """
     if not Path(path).is_file():
         raise ValueError(f"there is no file {path}: check the path, or make it first.")
     try:
         with safe_open(path, "pt") as file:
             metadata = json.loads((file.metadata() or {})["deltaedit"])
-            names = file.keys()
+            names = only or file.keys()
             return {name: file.get_tensor(name) for name in names}, metadata
     except KeyError:
         raise ValueError(f"{path} is a safetensors file, but was not written by deltaedit.") from None

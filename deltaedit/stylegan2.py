@@ -2,7 +2,8 @@
 
 The style space S holds the modulation vectors of the convolution layers, one after the other; those of the toRGB layers
 are not part of it (DeltaEdit, section 3). Nothing here needs a compiled extension: the same code runs on CPU, CUDA and
-MPS, in float32 or under ``torch.autocast``, fastest with ``generator.to(memory_format=torch.channels_last)``.
+MPS, in float32, in half precision where it counts or all of it under ``torch.autocast``, fastest with
+``generator.to(memory_format=torch.channels_last)``.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from deltaedit.files import fingerprint, read_module, write_tensors
 
 SQRT2 = math.sqrt(2)
+CLAMP = 256.0  # for float16, as published; with it no sum of a layer leaves float16's range, see StyledConv
 Noise = Literal["const", "random", "none"]
 
 
@@ -144,7 +146,7 @@ class EqualLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., in_dim) -> (..., out_dim)."""
-        x = F.linear(x, self.weight * self.gain, self.bias * self.lr_mul)
+        x = F.linear(x * self.gain, self.weight, self.bias * self.lr_mul)  # of the two factors the smaller is scaled
         return F.leaky_relu(x, 0.2) * SQRT2 if self.activate else x
 
 
@@ -176,11 +178,27 @@ def full_precision(x: Tensor) -> torch.autocast:
     return torch.autocast(x.device.type, enabled=False)
 
 
+def half_dtype(device: str | torch.device) -> torch.dtype:
+    """The type of 16 bits that the device computes fastest in: float16 on CUDA, bfloat16 on a CPU with instructions
+    for it; float32 where there is none.
+    """
+    kind = torch.device(device).type
+    if kind == "cuda":
+        return torch.float16
+    known = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    return torch.bfloat16 if kind == "cpu" and known() else torch.float32
+
+
 class StyledConv(nn.Module):
     """Modulated 3 x 3 convolution with demodulation, noise, bias, leaky ReLU (arXiv:1912.04958, section 2.2).
 
     Scaling the input by the style and the output by the demodulation coefficient equals one convolution with its own
-    weights for every picture, and shares the weights across the batch, which is several times faster.
+    weights for every picture, and shares the weights across the batch, which is several times faster. A single picture
+    that has more numbers than the weights is left alone, and they are scaled.
+
+    In float16 the input must be within ``CLAMP``, and the output is. Demodulated weights have unit norm, so that before
+    the bias no number exceeds ``CLAMP * sqrt(9 C)``, and 4 times the 4 / 9 of it between the two halves of upsampling:
+    below 50,000 for 512 channels.
     """
 
     def __init__(self, in_channels: int, out_channels: int, resolution: int, w_dim: int, upsampling: bool) -> None:
@@ -197,19 +215,26 @@ class StyledConv(nn.Module):
         with full_precision(x):
             style = style.float() * self.gain
             demod = torch.rsqrt(style.square() @ self.weight.square().sum((2, 3)).T + 1e-8)  # (B, C')
-        x = x * style[:, :, None, None].to(x.dtype)
-        if self.upsampling:
-            x = F.conv_transpose2d(x, self.weight.transpose(0, 1), stride=2)  # (B, C', 2H + 1, 2W + 1)
-            c = x.shape[1]
-            x = F.conv2d(x, fir_filter(c, x, gain=4.0), padding=1, groups=c)
+            least = demod.detach().amin(1, keepdim=True)  # moved to the style: it keeps the sums in float16's range
+            # sqrt(2) goes through the leaky ReLU, so it is put on the small tensors: one pass less over the picture.
+            style, demod, bias = style * least, (demod / least * SQRT2).clamp(max=6e4), self.bias * SQRT2
+        if alone := len(x) == 1 and x.numel() > self.weight.numel():
+            weight, inner = self.weight * (demod.T * style)[:, :, None, None], bias.to(x.dtype)
         else:
-            x = F.conv2d(x, self.weight, padding=1)
-        # sqrt(2) goes through the leaky ReLU, so it is put on the small tensors: one pass less over the picture.
-        bias = (self.bias * SQRT2)[:, None, None].to(x.dtype)
-        x = torch.addcmul(bias, x, (demod * SQRT2)[:, :, None, None].to(x.dtype))
+            weight, inner, x = self.weight, None, x * style[:, :, None, None].to(x.dtype)
+        weight = weight.to(x.dtype)
+        if self.upsampling:
+            x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)  # (B, C', 2H + 1, 2W + 1)
+            c = x.shape[1]
+            x = F.conv2d(x, fir_filter(c, x, gain=4.0), inner, padding=1, groups=c)
+        else:
+            x = F.conv2d(x, weight, inner, padding=1)
+        if not alone:
+            x = torch.addcmul(bias[:, None, None].to(x.dtype), x, demod[:, :, None, None].to(x.dtype))
         if noise is not None:
-            x = x + (noise * self.noise_strength * SQRT2).to(x.dtype)
-        return F.leaky_relu(x, 0.2)
+            x += (noise * self.noise_strength * SQRT2).to(x.dtype)  # in place, here and below: large memory is dear
+        x = F.leaky_relu_(x, 0.2)
+        return x.clamp(-CLAMP, CLAMP) if x.dtype == torch.float16 else x
 
 
 class ToRGB(nn.Module):
@@ -229,6 +254,8 @@ class ToRGB(nn.Module):
         weight = (self.weight * style[:, None]).mT  # (B, C, 3): so small that each picture can have its own
         pixels = x.permute(0, 2, 3, 1).flatten(1, 2)  # (B, HW, C): a view, channels_last or not
         rgb = torch.bmm(pixels, weight.to(x.dtype)).mT  # (B, 3, HW)
+        if x.dtype == torch.float16:
+            rgb = rgb.clamp(-CLAMP, CLAMP)
         return rgb.unflatten(2, x.shape[2:]).float() + self.bias[:, None, None]
 
 
@@ -292,7 +319,21 @@ class Generator(nn.Module):
         with full_precision(w_plus):
             return torch.cat([conv.affine(w_plus[:, k].float()) for k, conv in enumerate(self.convs)], dim=1)
 
-    def synthesize(self, s: Tensor, w: Tensor, noise: Noise = "const", rng: torch.Generator | None = None) -> Tensor:
+    @property
+    def fast_dtype(self) -> torch.dtype:
+        """For ``synthesize``: half precision where pictures are so large, from 256 px on, that it pays."""
+        return half_dtype(self.w_avg.device) if self.config.resolution >= 256 else torch.float32
+
+    @property
+    def batch_size(self) -> int:
+        """Pictures to draw at a time: 64 small ones, fewer large ones, so that they fit into memory."""
+        pixels = 2**24 if self.w_avg.device.type == "cuda" else 2**20
+        return max(1, min(64, pixels // self.config.resolution**2))
+
+    def synthesize(
+        self, s: Tensor, w: Tensor, noise: Noise = "const", rng: torch.Generator | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> Tensor:  # fmt: skip
         """Draw the image: convolutions take ``s``, toRGB layers take ``w``, which an edit of s leaves as it was.
 
         Args:
@@ -300,6 +341,8 @@ class Generator(nn.Module):
             w: (B, w_dim) or (B, num_ws, w_dim).
             noise: "const" for the generator's own noise pictures, "random" for new ones, "none".
             rng: where random noise is drawn from, on the device of ``s``.
+            dtype: of the last four resolutions, where nearly all the time goes; as published, the others and the sum
+                of colours keep float32.
 
         Returns:
             image, (B, 3, resolution, resolution), float32, about [-1, 1], not clamped.
@@ -314,6 +357,8 @@ class Generator(nn.Module):
             raise ValueError(f"s and w must be of one batch. Got shapes {tuple(s.shape)} and {tuple(w.shape)}.")
         x, image = self.const.expand(len(s), -1, -1, -1), None
         for k, conv in enumerate(self.convs):
+            if x.dtype != dtype != torch.float32 and 8 * conv.noise_const.shape[-1] >= self.config.resolution:
+                x = x.clamp(-CLAMP, CLAMP).to(dtype)
             x = conv(x, styles[k], self._noise(conv, noise, len(s), rng))
             if not k % 2:  # the last convolution of a resolution: 0, 2, 4, ...
                 rgb = self.to_rgbs[k // 2](x, w_plus[:, k + 1])

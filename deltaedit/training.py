@@ -16,6 +16,9 @@ from tqdm import tqdm
 from deltaedit.features import FeatureStore
 from deltaedit.loop import fit, learning_rate
 from deltaedit.mapper import DeltaMapper, MapperConfig
+from deltaedit.stylegan2 import half_dtype
+
+LARGE = 2**24  # parameters of a mapper from which on half precision pays; FFHQ's has 83 million, a miniature's two
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,19 @@ def unit_delta(a: Tensor, b: Tensor) -> Tensor:
     return F.normalize(b - a, dim=-1, eps=1e-5)
 
 
+def home(size: int, device: str | torch.device) -> torch.device:
+    """Where to keep ``size`` bytes of features: on the device, unless they fill over half of a GPU's free memory."""
+    device = torch.device(device)
+    return torch.device("cpu") if device.type == "cuda" and 2 * size > torch.cuda.mem_get_info(device)[0] else device
+
+
+def has_bfloat16(device: str | torch.device) -> bool:
+    """Whether the device computes in bfloat16 faster than in float32."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return half_dtype(device) == torch.bfloat16
+
+
 def train_mapper(
     store: FeatureStore,
     config: MapperTraining = MapperTraining(),
@@ -75,13 +91,14 @@ def train_mapper(
 
     Pairs are drawn on the device; the store is all that is read, so that no text can come in. The loss is that of
     the paper, ``mean (delta_s' - delta_s)^2 + 1 - cos(delta_s', delta_s)``. A run that was killed goes on from its last
-    checkpoint to the same weights; one that is finished is only read.
+    checkpoint to the same weights; one that is finished is only read. A large mapper multiplies in bfloat16 where the
+    device is made for it; weights, their updates and the loss keep float32.
 
     Args:
         store: from ``extract_features``.
         config: see ``MapperTraining``.
         out: folder for checkpoint and ``mapper.safetensors``; by default one in the store, named after the config.
-        device: where to train; the store's style codes and features must fit there, in float16.
+        device: where to train; style codes and features are kept there, in float16, or streamed where they do not fit.
 
     Returns:
         The mapper, in evaluation mode; ``mapper.history`` holds a row for every 50 steps, with ``step``, ``seconds``,
@@ -97,7 +114,8 @@ def train_mapper(
     if out is None:
         digest = hashlib.sha256(json.dumps(describes, sort_keys=True).encode()).hexdigest()
         out = store.folder / f"mapper-{digest[:8]}"
-    s, feature = store.s.to(device), store.image_feature.to(device)
+    place = home(store.s.nbytes + store.image_feature.nbytes, device)
+    s, feature = store.s.to(place), store.image_feature.to(place)
     rows = len(store) - min(config.held_out, len(store) // 5)  # for training; the rest is for validation
     dims = tuple(store.manifest["dims"])
     sizes = MapperConfig(dims, feature.shape[1], config.hidden, config.depth, config.last_activation,
@@ -106,15 +124,18 @@ def train_mapper(
         torch.manual_seed(config.seed)
         mapper = DeltaMapper(sizes).to(device)
     if config.standardize:
-        std, mean = torch.std_mean(s[:rows].float(), dim=0)
+        parts = [torch.std_mean(part[:rows].float(), dim=0) for part in s.split(64, dim=1)]  # not all in float32
+        std, mean = (torch.cat(values) for values in zip(*parts, strict=True))
         mapper.s_mean.copy_(mean)
         mapper.s_std.copy_(std.clamp(min=1e-3 * std.mean()))
+    half = has_bfloat16(device) and sum(p.numel() for p in mapper.parameters()) >= LARGE
+    precision = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=half)
     optimizer = torch.optim.Adam(mapper.parameters(), lr=config.lr, fused=True)
 
     def losses(source: Tensor, other: Tensor) -> dict[str, Tensor]:
-        i1, i2 = feature[source].float(), feature[other].float()
-        s1, s2 = s[source].float(), s[other].float()
-        predicted = mapper(s1, F.normalize(i1, dim=-1), unit_delta(i1, i2)) / mapper.s_std
+        i1, i2, s1, s2 = (x[k.to(place)].to(device).float() for x in (feature, s) for k in (source, other))
+        with precision:
+            predicted = mapper(s1, F.normalize(i1, dim=-1), unit_delta(i1, i2)) / mapper.s_std
         wanted = (s2 - s1) / mapper.s_std
         mse, cosine = F.mse_loss(predicted, wanted), F.cosine_similarity(predicted, wanted).mean()
         loss = {"both": mse + 1 - cosine, "mse": mse, "cosine": 1 - cosine}[config.loss]
@@ -123,7 +144,7 @@ def train_mapper(
     def step(number: int, rng: torch.Generator) -> dict[str, Tensor]:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(number, config.steps, config.lr, config.warmup, config.cooldown)
-        source, other = torch.randint(rows, (2, config.batch_size), generator=rng, device=s.device)
+        source, other = torch.randint(rows, (2, config.batch_size), generator=rng, device=device)
         values = losses(source, other)
         optimizer.zero_grad(set_to_none=True)
         values["loss"].backward()
@@ -132,7 +153,7 @@ def train_mapper(
 
     @torch.no_grad()
     def evaluate() -> dict[str, float]:
-        source = torch.arange(rows, len(s), device=s.device)
+        source = torch.arange(rows, len(s), device=place)
         values = losses(source, source.roll(1))
         return {f"validation_{key}": float(value) for key, value in values.items()}
 

@@ -54,6 +54,22 @@ def test_edit_is_the_equation(editor):
     assert edit.prompt == HAT
 
 
+def test_edits_together_are_the_edits_one_by_one(editor):
+    latent, prompts = editor.sample(seed=7, n=2), (HAT, OLD, "face with glasses")
+    together = editor.edit_each(latent, prompts, strength=(1.0, -0.5, 2.0), threshold=0.2)
+    editor.clip.calls.clear()
+    for edit, prompt, strength in zip(together, prompts, (1.0, -0.5, 2.0), strict=True):
+        alone = editor.edit(latent, prompt, strength, threshold=0.2)
+        assert edit.prompt == prompt
+        assert edit.strengths == alone.strengths
+        torch.testing.assert_close(edit.delta_s, alone.delta_s)
+        torch.testing.assert_close(edit.tensor, alone.tensor, rtol=1e-4, atol=1e-5)
+        assert edit.with_strength(0).tensor is not edit.tensor
+    assert editor.clip.calls == []  # prompts, the neutral one too, are remembered
+    with pytest.raises(ValueError, match="one prompt or more"):
+        editor.edit_each(latent, [])
+
+
 def test_strength_zero_is_the_picture_and_gain_is_strength(editor):
     latent = editor.sample(seed=7)
     torch.testing.assert_close(editor.edit(latent, HAT, strength=0).tensor, latent.tensor)

@@ -72,6 +72,16 @@ def test_a_full_disk_leaves_what_was_written(tmp_path, monkeypatch):
     assert len(extract_features(tiny_generator(), FakeClip(), 40, tmp_path)) == 40
 
 
+def test_a_store_is_never_held_twice(tmp_path, monkeypatch):
+    store = extract_features(tiny_generator(), FakeClip(), 200, tmp_path)
+    monkeypatch.setattr(torch, "cat", None)
+    read, names = features.read_tensors, []
+    monkeypatch.setattr(features, "read_tensors", lambda path, only: names.extend(only) or read(path, only))
+    store = FeatureStore.open(tmp_path, 197)
+    assert store.s.shape == (197, TINY.layout.size)
+    assert names == ["image_feature"] * 13 + ["s"] * 13  # a shard at a time, and of it no more than is asked for
+
+
 def test_a_store_can_grow_and_be_used_in_part(tmp_path):
     generator = tiny_generator()
     small = extract_features(generator, FakeClip(), 20, tmp_path / "grown")

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from textbook import synthesize
 
 from deltaedit.stylegan2 import (
     Discriminator,
@@ -12,6 +13,7 @@ from deltaedit.stylegan2 import (
     StyleLayout,
     ToRGB,
     downsample,
+    half_dtype,
     upsample,
 )
 
@@ -66,6 +68,16 @@ def test_fast_convolution_equals_weights_per_picture(upsampling):
     random = normal(3, 1, 8, 8, seed=2)
     wanted = torch.cat([reference_conv(conv, x[k : k + 1], style[k : k + 1], random[k]) for k in range(3)])
     torch.testing.assert_close(conv(x, style, random), wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("batch", [1, 3])  # one picture alone scales the weights, several share them
+def test_pictures_equal_the_textbooks(generator, batch):
+    w = generator.mapping(normal(batch, TINY.z_dim))
+    s = generator.styles(w) * normal(batch, generator.layout.size, seed=1)  # styles of either sign, as edits may be
+    wanted = synthesize(generator, s, w)
+    torch.testing.assert_close(generator.synthesize(s, w), wanted, rtol=1e-4, atol=1e-5)
+    generator.to(memory_format=torch.channels_last)
+    torch.testing.assert_close(generator.synthesize(s, w), wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_to_rgb_mixes_channels_where_they_lie():
@@ -160,6 +172,46 @@ def test_autocast_and_channels_last_change_little(generator):
         low = generator(z)
     assert low.dtype == torch.float32
     assert (low - image).abs().max() < 0.05 * image.abs().max()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_half_precision_is_within_a_hundredth_of_the_range(batch, dtype):
+    torch.manual_seed(0)
+    config = GeneratorConfig(resolution=64, z_dim=64, w_dim=64, mapping_layers=2, channel_base=4096, channel_max=128)
+    generator = Generator(config).requires_grad_(False)
+    w = generator.mapping(normal(batch, 64))
+    s = generator.styles(w)
+    image = generator.synthesize(s, w)
+    low = generator.synthesize(s, w, dtype=dtype)
+    assert low.dtype == torch.float32
+    assert 0 < (low - image).abs().max() < 0.01 * (image.max() - image.min())
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_float16_never_overflows(generator, batch):
+    w = generator.mapping(normal(batch, TINY.z_dim))
+    s = 1e4 * generator.styles(w)
+    generator.const *= 1e6
+    for conv in generator.convs:
+        conv.weight *= 1e3
+        conv.bias.fill_(500.0)
+        conv.weight[0] = 0  # a channel that says nothing
+    assert generator.synthesize(s, w).abs().max() > 1e3
+    image = generator.synthesize(s, w, dtype=torch.float16)
+    assert image.isfinite().all()
+    with torch.autocast("cpu", dtype=torch.float16):
+        assert generator.synthesize(s, w).isfinite().all()
+
+
+def test_large_pictures_are_drawn_in_what_the_device_is_fast_at(generator):
+    assert generator.fast_dtype == torch.float32
+    assert generator.batch_size == 64
+    assert half_dtype("cuda") == torch.float16
+    assert half_dtype("meta") == torch.float32
+    large = Generator(GeneratorConfig(resolution=1024, w_dim=8, z_dim=8, channel_base=1024, channel_max=8))
+    assert large.fast_dtype == half_dtype("cpu")
+    assert large.batch_size == 1
 
 
 def test_save_and_load(generator, tmp_path):

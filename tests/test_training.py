@@ -2,14 +2,16 @@ import math
 from dataclasses import replace
 
 import pytest
+import textbook
 import torch
 import torch.nn.functional as F
-from fakes import TINY, FakeClip, tiny_generator
+from fakes import DIM, TINY, FakeClip, tiny_generator
 
 from deltaedit import training
 from deltaedit.features import FeatureStore, extract_features
-from deltaedit.mapper import DeltaMapper
-from deltaedit.training import MapperTraining, plateau, train_mapper, unit_delta
+from deltaedit.loop import step_rng
+from deltaedit.mapper import DeltaMapper, MapperConfig
+from deltaedit.training import MapperTraining, home, plateau, train_mapper, unit_delta
 
 SHORT = MapperTraining(steps=60, batch_size=32, lr=0.05, evaluate_every=20, held_out=50)
 
@@ -34,6 +36,26 @@ def test_training_needs_features_only_and_learns(store, tmp_path):
     torch.testing.assert_close(mapper.s_mean, s[:350].mean(0))  # of the rows that are not held out
     again = DeltaMapper.load(tmp_path / "mapper.safetensors")
     assert torch.equal(weights(again), weights(mapper))
+
+
+@pytest.mark.parametrize("large", [2**24, 1])  # parameters from which on there is half precision
+def test_training_equals_the_textbooks(store, tmp_path, monkeypatch, large):
+    monkeypatch.setattr(training, "LARGE", large)
+    monkeypatch.setattr(training, "has_bfloat16", lambda _: True)
+    mapper = train_mapper(store, replace(SHORT, steps=50), tmp_path)
+    rows = [torch.randint(350, (2, 32), generator=step_rng(SHORT.seed, k)) for k in range(50)]
+    torch.manual_seed(SHORT.seed)
+    plain = DeltaMapper(MapperConfig(TINY.layout.dims, DIM))
+    pairs = textbook.Pairs(store.s, store.image_feature, torch.cat(rows, dim=1))
+    losses = list(textbook.train(plain, pairs, 32, SHORT.lr))
+    assert losses[-1] < losses[0]
+    assert math.isclose(mapper.history[-1]["loss"], sum(losses) / 50, rel_tol=1e-4 if large > 1 else 5e-3)
+
+
+def test_features_that_do_not_fit_the_gpu_stay_in_memory(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (10_000, 20_000))
+    assert [home(size, "cuda").type for size in (5000, 5001)] == ["cuda", "cpu"]
+    assert home(10**12, "cpu").type == "cpu"
 
 
 def test_trainer_has_no_way_to_text(store):
