@@ -309,7 +309,8 @@ class Editor:
         Args:
             picture: what ``to_tensor`` takes, or a tensor (B, 3, H, W) in [-1, 1]; the centre square is what counts.
                 Where the domain has ``align``, it is the largest face, but a tensor is taken to be aligned.
-            steps: of optimisation after the encoder's look, for a closer likeness; needed where there is no encoder.
+            steps: of optimisation at most after the encoder's look, for a closer likeness; needed where there is no
+                encoder.
             aligned: that the picture already is what ``faces.align`` would make of it.
 
         Raises:
