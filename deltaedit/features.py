@@ -116,9 +116,15 @@ class FeatureStore:
     def _read(self, name: str) -> Tensor:
         paths = [_pictures_path(self.folder, k) for k in range(len(self.pictures))]
         paths += [_shard_path(self.folder, k) for k in range(-(-self.size // SHARD))]
-        parts = [read_tensors(path)[0][name] for path in paths]
-        row = parts[0].shape[1:]  # of a picture that was added, if there is one: its layers have each their own w
-        return torch.cat([x if x.shape[1:] == row else x[:, None].expand(-1, *row) for x in parts])[: len(self)]
+        whole, start = torch.empty(0), 0
+        for path in paths:  # into their place, so that they are never held twice
+            rows = read_tensors(path)[0][name][: len(self) - start]
+            if not start:
+                whole = rows.new_empty(len(self), *rows.shape[1:])
+            # Pictures that were added come first, and have a w for each layer: a sample's is then that of all layers.
+            whole[start : start + len(rows)] = rows if rows.shape[1:] == whole.shape[1:] else rows[:, None]
+            start += len(rows)
+        return whole
 
 
 def clip_identity(clip: ImageEncoder) -> dict[str, str]:
