@@ -16,6 +16,7 @@ _HOME = {
     "Latent": "editor",
     "MapperConfig": "mapper",
     "MapperTraining": "training",
+    "add_pictures": "features",
     "estimate_relevance": "relevance",
     "extract_features": "features",
     "relevance_mask": "relevance",

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import re
 import textwrap
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +41,8 @@ RELEASED_TEMPLATES: tuple[str, ...] = tuple(
 )
 """The 79 that the published DeltaEdit uses: CLIP's own for ImageNet, but for the one of many things."""
 
-EMBEDDING = "token_embedding.weight"
+MODELS = (open_clip.CLIP, open_clip.CustomTextCLIP, open_clip.CoCa)
+TOKENIZERS = (open_clip.SimpleTokenizer, open_clip.tokenizer.HFTokenizer)
 Tokenizer = Callable[..., Tensor]
 
 
@@ -46,8 +50,8 @@ class ClipEncoder(nn.Module):
     """A frozen CLIP: pictures and prompts to unit vectors in one space.
 
     Args:
-        model: an open_clip model; it is put in evaluation mode and its parameters are frozen.
-        tokenizer: its tokenizer, called as ``tokenizer(texts, context_length=n)``.
+        model: an open_clip model of any class; it is put in evaluation mode and its parameters are frozen.
+        tokenizer: its tokenizer, called as ``tokenizer(texts, context_length=n)``; it gives (N, n) whole numbers.
         name: its name in open_clip's registry.
         pretrained: open_clip's tag of its published weights, if these are its weights: they are then saved by name.
         templates: sentences with one ``{}`` for the prompt, see :meth:`text_feature`.
@@ -71,12 +75,19 @@ class ClipEncoder(nn.Module):
         self.templates = tuple(templates)
         self.token_ids = None if token_ids is None else torch.as_tensor(sorted(int(t) for t in token_ids))
         self.config = _registered(model, name) if config is None else config
-        self.dim: int = self.config["embed_dim"]
         self.image_size: int = _side(model)
-        self.context_length: int = self.config["text_cfg"].get("context_length", 77)
+        self.context_length: int = self.config["text_cfg"]["context_length"]
         self.mean = tuple(getattr(model.visual, "image_mean", None) or open_clip.OPENAI_DATASET_MEAN)
         self.std = tuple(getattr(model.visual, "image_std", None) or open_clip.OPENAI_DATASET_STD)
+        self.interpolation: str = getattr(model.visual, "preprocess_cfg", {}).get("interpolation", "bicubic")
         self.requires_grad_(False).eval()
+
+    @cached_property
+    @torch.no_grad()
+    def dim(self) -> int:
+        """Length of a feature, as the model's text tower has it."""
+        tokens = self.tokenizer(["a"], context_length=self.context_length)
+        return self.model.encode_text(tokens.to(self.device)).shape[1]
 
     @classmethod
     def from_open_clip(cls, name: str, pretrained: str | None = None, device: str | torch.device = "cpu",
@@ -84,14 +95,19 @@ class ClipEncoder(nn.Module):
                        **options: Any) -> ClipEncoder:  # fmt: skip
         """An encoder from open_clip's registry, such as ``("ViT-B-32", "openai")``; this may download its weights.
 
+        SigLIP's tokenizer, and those of some others, are on the Hugging Face hub: they may be downloaded too.
+
         Args:
             name: one of ``open_clip.list_models()``.
             pretrained: one of ``open_clip.list_pretrained_tags_by_model(name)``, a file, or None for random weights.
             preprocessing: see the class.
-            options: passed on to ``open_clip.create_model``, such as ``force_image_size``.
+            options: passed on to ``open_clip.create_model``, such as ``force_image_size``; with weights in a file also
+                ``force_preprocess_cfg``, where mean and deviation are not those of OpenAI's CLIP.
 
         Raises:
             ValueError: for a name or a tag that open_clip does not know.
+            ImportError: if the tokenizer needs transformers, and that is not installed.
+            FileNotFoundError: if weights or tokenizer are neither here nor can be fetched.
         """
         if name not in open_clip.list_models():
             raise ValueError(f"open_clip knows no model {name!r}: choose one of open_clip.list_models().")
@@ -100,9 +116,14 @@ class ClipEncoder(nn.Module):
             raise ValueError(f"{pretrained!r} is neither a file nor weights for {name}: choose one of {tags}.")
         if pretrained in tags and open_clip.get_pretrained_cfg(name, pretrained).get("quick_gelu"):
             options.setdefault("force_quick_gelu", True)  # those weights were trained with it, whatever the name says
-        model = open_clip.create_model(name, pretrained=pretrained, device=device, **options)
         tag = pretrained if pretrained in tags and not options.keys() - {"force_quick_gelu"} else None
-        return cls(model, open_clip.get_tokenizer(name), name, tag, templates, preprocessing=preprocessing)
+        options.setdefault("pretrained_text", False)  # else some would fetch half a model for random weights
+        tokenizer = _tokenizer(open_clip.get_model_config(name), options.get("force_context_length"))
+        with _fetching(f"{name} {pretrained or ''}".strip(), "give a file of weights instead of the tag"):
+            model = open_clip.create_model(name, pretrained=pretrained, device=device, **options)
+        config = _registered(model, name)
+        config |= {key: options[key] for key in inspect.signature(type(model)).parameters if key in options}
+        return cls(model, tokenizer, name, tag, templates, config=config, preprocessing=preprocessing)
 
     @classmethod
     def load(cls, path: str | Path, device: str | torch.device = "cpu", preprocessing: str = "clip") -> ClipEncoder:
@@ -110,6 +131,7 @@ class ClipEncoder(nn.Module):
 
         Raises:
             ValueError: when the file is missing, damaged or of another kind, or names published weights that changed.
+            ImportError, FileNotFoundError: as in :meth:`from_open_clip`.
         """
         tensors, about = read_tensors(path)
         if about.get("kind") != "clip":
@@ -122,18 +144,18 @@ class ClipEncoder(nn.Module):
                                  "has: fetch those it was saved with, or make the domain again.")  # fmt: skip
             return encoder.to(device)
         ids = tensors.pop("token_ids", None)
-        if ids is not None:
-            rows = tensors[EMBEDDING].float()
-            tensors[EMBEDDING] = rows.new_zeros(about["config"]["text_cfg"]["vocab_size"], rows.shape[1])
-            tensors[EMBEDDING][ids.long()] = rows
         try:
-            model = _build(about["config"])
+            if ids is not None:
+                rows = tensors[key := _embedding(tensors)].float()
+                tensors[key] = rows.new_zeros(about["config"]["text_cfg"]["vocab_size"], rows.shape[1])
+                tensors[key][ids.long()] = rows
+            model, tokenizer = _build(about["config"]), _tokenizer(about["config"])
             model.load_state_dict(tensors)
-        except (KeyError, TypeError, RuntimeError) as error:
+        except (StopIteration, KeyError, TypeError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise ValueError(f"{path} does not fit the model it describes ({reason}): make it again.") from None
         model.visual.image_mean, model.visual.image_std = about["mean"], about["std"]
-        tokenizer = open_clip.SimpleTokenizer(context_length=about["config"]["text_cfg"]["context_length"])
+        model.visual.preprocess_cfg = {"interpolation": about.get("interpolation", "bicubic")}
         return cls(model, tokenizer, about["name"], None, about["templates"], ids, about["config"],
                    preprocessing).to(device)  # fmt: skip
 
@@ -141,14 +163,15 @@ class ClipEncoder(nn.Module):
         """Write a safetensors file: matrices in half precision, only the trained tokens; published weights by name.
 
         Raises:
-            ValueError: when the model is not of open_clip's own CLIP class with its own tokenizer, nor published.
+            ValueError: when model or tokenizer are of a class that open_clip does not have, and not published.
         """
-        own = isinstance(self.model, open_clip.CLIP) and isinstance(self.tokenizer, open_clip.SimpleTokenizer)
+        own = type(self.model) in MODELS and type(self.tokenizer) in TOKENIZERS
         if not (self.pretrained or own):
-            raise ValueError(f"{self.name} with weights of its own cannot be saved: only open_clip's CLIP class "
-                             f"with its own tokenizer can, got {type(self.model).__name__}.")  # fmt: skip
+            raise ValueError(f"{self.name} with weights of its own cannot be saved: model and tokenizer must be of "
+                             f"open_clip's classes, got {type(self.model).__name__} and "
+                             f"{type(self.tokenizer).__name__}.")  # fmt: skip
         about = {"kind": "clip", "name": self.name, "pretrained": self.pretrained, "config": self.config,
-                 "mean": self.mean, "std": self.std, "templates": self.templates,
+                 "mean": self.mean, "std": self.std, "interpolation": self.interpolation, "templates": self.templates,
                  "fingerprint": self.fingerprint()}  # fmt: skip
         write_tensors(path, {} if self.pretrained else self._stored(), about)
 
@@ -163,7 +186,8 @@ class ClipEncoder(nn.Module):
     def _stored(self) -> dict[str, Tensor]:
         tensors = dict(self.model.state_dict())
         if self.token_ids is not None:
-            tensors[EMBEDDING] = tensors[EMBEDDING][self.token_ids.to(tensors[EMBEDDING].device)]
+            rows = tensors[key := _embedding(tensors)]
+            tensors[key] = rows[self.token_ids.to(rows.device)]
             tensors["token_ids"] = self.token_ids.int()
         return {k: t.half() if t.is_floating_point() and t.ndim > 1 else t for k, t in tensors.items()}
 
@@ -194,7 +218,8 @@ class ClipEncoder(nn.Module):
             return rows @ image @ rows.T
         if side != self.image_size:
             size = (self.image_size, self.image_size)
-            image = F.interpolate(image, size, mode="bicubic", align_corners=False, antialias=True)
+            mode = "bilinear" if self.interpolation == "bilinear" else "bicubic"
+            image = F.interpolate(image, size, mode=mode, align_corners=False, antialias=True)
         mean, std = (image.new_tensor(c).view(1, 3, 1, 1) for c in (self.mean, self.std))
         return ((image + 1) / 2 - mean) / std
 
@@ -216,7 +241,8 @@ class ClipEncoder(nn.Module):
             raise ValueError(f"images must be floats in [-1, 1], got {image.dtype}: divide bytes by 127.5, subtract 1.")
         if len(image) and not (peak := image.detach().abs().amax().item()) < 8:  # generators overshoot, bytes are more
             raise ValueError(f"images must be in [-1, 1], got up to {peak:g}: divide bytes by 127.5, subtract 1.")
-        feature = self.model.encode_image(self.preprocess(image.to(self.model.logit_scale.dtype)))
+        dtype = next(weight.dtype for weight in self.model.visual.parameters() if weight.ndim > 1)
+        feature = self.model.encode_image(self.preprocess(image.float()).to(dtype))
         return F.normalize(feature.float(), dim=-1)
 
     def encode_text(self, prompts: str | Sequence[str]) -> Tensor:
@@ -234,11 +260,11 @@ class ClipEncoder(nn.Module):
         if not prompts:
             raise ValueError("there must be at least one prompt, got an empty list.")
         n = self.context_length
-        tokens = self.tokenizer(prompts, context_length=n)
-        longer = self.tokenizer(prompts, context_length=n + 1)
-        cut = (longer[:, :n] != tokens).any(dim=1)  # where room for one more token makes a difference
-        if cut.any():
-            start = textwrap.shorten(prompts[int(cut.nonzero()[0])], 60, placeholder=" …")
+        tokens, longer = (self.tokenizer([*prompts, "a"], context_length=size) for size in (n, n + 1))
+        more = longer.sum(dim=1) - tokens.sum(dim=1)  # the token that had no room; or one that fills up, as for "a"
+        tokens, cut = tokens[:-1], (more != more[-1]).nonzero()
+        if len(cut):
+            start = textwrap.shorten(prompts[int(cut[0])], 60, placeholder=" …")
             warnings.warn(f"«{start}» is longer than the context of {n} tokens and was cut.", stacklevel=2)
         if unknown := self.unknown_words(prompts):
             words = ", ".join(f"«{word}»" for word in unknown)
@@ -249,10 +275,13 @@ class ClipEncoder(nn.Module):
         """Words of the prompts with a token that training never saw, in order, each once."""
         if self.token_ids is None:
             return []
-        known = set(self.token_ids.tolist())
         pattern = r"[^\W_]+(?:['-]\w+)*|[^\w\s!-/:-@\[-`{-~]"  # words, and signs that are no punctuation
         words = dict.fromkeys(word for prompt in prompts for word in re.findall(pattern, prompt.lower()))
-        return [word for word in words if not known.issuperset(self.tokenizer.encode(word))]
+        if not words:
+            return []
+        empty, *tokens = self.tokenizer(["", *words], context_length=self.context_length).tolist()
+        known = {*self.token_ids.tolist(), *empty}
+        return [word for word, own in zip(words, tokens, strict=True) if not known.issuperset(own)]
 
     def text_feature(self, prompt: str, templates: Sequence[str] | None = None) -> Tensor:
         """Text feature (D,), unit norm: the mean over templates of unit features, made a unit again (CLIP, sec. 3.1.4).
@@ -290,8 +319,44 @@ def _coverage(before: int, after: int, like: Tensor) -> Tensor:
     return inside.T.to(like)
 
 
-def _build(config: dict[str, Any]) -> open_clip.CLIP:
-    return open_clip.CLIP(**{key: value for key, value in config.items() if key != "custom_text"})
+def _build(config: dict[str, Any]) -> nn.Module:
+    text = config["text_cfg"]
+    with _fetching(text.get("hf_model_name", ""), "copy it into the cache of Hugging Face"):
+        other = config.get("custom_text") or "hf_model_name" in text
+        model = open_clip.CoCa if "multimodal_cfg" in config else open_clip.CustomTextCLIP if other else open_clip.CLIP
+        parts = {"vision_cfg": config["vision_cfg"] | {"timm_model_pretrained": False},
+                 "text_cfg": text | {"hf_model_pretrained": False}}  # fmt: skip
+        return model(**{key: value for key, value in (config | parts).items() if key != "custom_text"})
+
+
+def _tokenizer(config: dict[str, Any], context_length: int | None = None) -> Tokenizer:
+    text = config["text_cfg"]
+    options = {"context_length": context_length or text.get("context_length", 77), **text.get("tokenizer_kwargs", {})}
+    if not (name := text.get("hf_tokenizer_name")):
+        return open_clip.SimpleTokenizer(**options)
+    with _fetching(f"the tokenizer {name}", "copy it into the cache of Hugging Face"):
+        return open_clip.tokenizer.HFTokenizer(name, tokenizer_mode=text.get("tokenizer_mode"), **options)
+
+
+@contextmanager
+def _fetching(what: str, instead: str) -> Iterator[None]:
+    """One kind of error each for software and for files that are not here."""
+    try:
+        yield
+    except (ImportError, OSError, RuntimeError) as error:
+        reason = textwrap.shorten(str(error), 160, placeholder=" …").rstrip(".")
+        if isinstance(error, ImportError) or "pip install" in reason:
+            raise ImportError(f"{what} takes a library that is not installed ({reason}): "
+                              "pip install 'transformers[sentencepiece]'.") from None  # fmt: skip
+        if isinstance(error, OSError) or "download" in reason:
+            raise FileNotFoundError(f"{what} is neither on this machine nor can it be fetched ({reason}): connect to "
+                                    f"the network once, or {instead}.") from None  # fmt: skip
+        raise
+
+
+def _embedding(tensors: Iterable[str]) -> str:
+    """Name of the tokens' embeddings: that of the text tower, not of CoCa's decoder."""
+    return next(name for name in tensors if name in ("token_embedding.weight", "text.token_embedding.weight"))
 
 
 def _side(model: nn.Module) -> int:
@@ -305,5 +370,9 @@ def _registered(model: nn.Module, name: str) -> dict[str, Any]:
     if config is None:
         raise ValueError(f"open_clip knows no model {name!r}: register it with open_clip.add_model_config.")
     text = {"context_length": 77, "vocab_size": 49408} | config["text_cfg"]
-    text["context_length"] = getattr(model, "context_length", text["context_length"])
-    return config | {"vision_cfg": config["vision_cfg"] | {"image_size": _side(model)}, "text_cfg": text}
+    if "hf_model_name" not in text:  # those name what they could read at most, more than they were trained on
+        text["context_length"] = getattr(model, "context_length", text["context_length"])
+    made = {"vision_cfg": config["vision_cfg"] | {"image_size": _side(model)}, "text_cfg": text}
+    if any(isinstance(part, open_clip.transformer.QuickGELU) for part in model.modules()):
+        made["quick_gelu"] = True
+    return config | made | {"custom_text": not isinstance(model, open_clip.CLIP)}

@@ -118,7 +118,7 @@ def main(argv: list[str] | None = None) -> None:
             here = (folder / domains.CARD).exists()
             arguments["domain"] = replace(Domain.read(folder) if here else Domain(folder.resolve().name), **said)
         convert(folder, **arguments)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         sys.exit(str(error))
 
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from deltaedit.clip import ClipEncoder
 
 BATCH = 32  # pictures at a time, where the generator asks for no fewer
+REFINED = 2**20  # pixels that an inversion optimises at a time: 64 pictures of 128 px, one of 1024 px
 RANGE_SAMPLES = 4096  # for the range of each style channel
 
 
@@ -309,7 +310,8 @@ class Editor:
         Args:
             picture: what ``to_tensor`` takes, or a tensor (B, 3, H, W) in [-1, 1]; the centre square is what counts.
                 Where the domain has ``align``, it is the largest face, but a tensor is taken to be aligned.
-            steps: of optimisation after the encoder's look, for a closer likeness; needed where there is no encoder.
+            steps: of optimisation at most after the encoder's look, for a closer likeness; needed where there is no
+                encoder.
             aligned: that the picture already is what ``faces.align`` would make of it.
 
         Raises:
@@ -331,7 +333,10 @@ class Editor:
             else:
                 w_plus = torch.cat([self.encoder(part) for part in image.split(BATCH)])
         if steps:
-            w_plus = refine(self.generator, image, w_plus, steps, features=self.clip.encode_image)
+            n = max(1, REFINED // image[0, 0].numel())
+            parts = zip(image.split(n), w_plus.split(n), strict=True)
+            w_plus = torch.cat([refine(self.generator, *part, steps, features=self.clip.encode_image)
+                                for part in parts])  # fmt: skip
         latent = self.latent(w_plus, source)
         return replace(latent, image_feature=feature) if self.domain.photo_feature else latent
 

@@ -5,17 +5,23 @@ No text is used, and none can be: of the CLIP model only ``encode_image`` is cal
 
 from __future__ import annotations
 
+import hashlib
 import json
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from PIL import Image
+from torch import Tensor, nn
 from tqdm import tqdm
 
-from deltaedit.files import read_tensors, refuse_other_run, write_json, write_tensors
+from deltaedit.files import fingerprint, read_tensors, refuse_other_run, write_json, write_tensors
+from deltaedit.inversion import resize
+from deltaedit.pictures import to_tensor
 from deltaedit.stylegan2 import Generator
 
 MANIFEST = "manifest.json"
@@ -38,17 +44,21 @@ class ImageEncoder(Protocol):
 class FeatureStore:
     """Features of ``len(store)`` pictures in a folder: a manifest and one safetensors file for every 1024 pictures.
 
-    Every file is whole or not there, so that after a kill or on a full disk all that was finished stays readable.
+    Every file is whole or not there, so that after a kill or on a full disk all that was finished stays readable. The
+    rows of pictures that were not sampled, see ``add_pictures``, come first.
 
     Attributes:
         folder: where the files are.
-        size: number of pictures that can be read, from the first on.
-        manifest: style widths, seed, truncation, fingerprints of generator and CLIP, and ``n``, the pictures asked for.
+        size: number of sampled pictures that can be read, from the first on.
+        manifest: style widths, seed, truncation, fingerprints of generator and CLIP, and ``n``, the samples asked for;
+            where pictures were added, from how many files, and by which encoder.
+        pictures: number of them in each of their files.
     """
 
     folder: Path
     size: int
     manifest: dict[str, Any]
+    pictures: tuple[int, ...] = ()
 
     @classmethod
     def open(cls, folder: str | Path, n: int | None = None) -> FeatureStore:
@@ -56,7 +66,7 @@ class FeatureStore:
 
         Args:
             folder: the folder given to it.
-            n: use the first n pictures only; None for all.
+            n: use the first n samples only; None for all.
 
         Raises:
             ValueError: if there is no readable manifest in the folder.
@@ -74,19 +84,23 @@ class FeatureStore:
             size += (rows := len(read_tensors(shard, ["image_feature"])[0]["image_feature"]))
             if rows < SHARD:
                 break
-        return cls(Path(folder), min(size, asked if n is None else n), manifest)
+        pictures = []
+        while "pictures" in manifest and (shard := _pictures_path(folder, len(pictures))).is_file():
+            pictures.append(len(read_tensors(shard, ["image_feature"])[0]["image_feature"]))
+        return cls(Path(folder), min(size, asked if n is None else n), manifest, tuple(pictures))
 
     def __len__(self) -> int:
-        return self.size
+        return sum(self.pictures) + self.size
 
     @property
     def complete(self) -> bool:
         """Whether all pictures asked for are there."""
-        return self.size >= self.manifest["n"]
+        files = self.manifest.get("pictures", {}).get("files", 0)
+        return self.size >= self.manifest["n"] and len(self.pictures) * SHARD >= files
 
     @cached_property
     def w(self) -> Tensor:
-        """(n, w_dim), float16."""
+        """(n, w_dim), float16; where pictures were added, ``w_plus`` (n, num_ws, w_dim) of all."""
         return self._read("w")
 
     @cached_property
@@ -100,12 +114,16 @@ class FeatureStore:
         return self._read("image_feature")
 
     def _read(self, name: str) -> Tensor:
-        whole = torch.empty(0)
-        for start in range(0, self.size, SHARD):  # into their place: 200,000 of FFHQ are 2.6 GB, and never held twice
-            rows = read_tensors(_shard_path(self.folder, start // SHARD), [name])[0][name][: self.size - start]
+        paths = [_pictures_path(self.folder, k) for k in range(len(self.pictures))]
+        paths += [_shard_path(self.folder, k) for k in range(-(-self.size // SHARD))]
+        whole, start = torch.empty(0), 0
+        for path in paths:  # into their place, 200,000 of FFHQ are 2.6 GB, never held twice
+            rows = read_tensors(path, [name])[0][name][: len(self) - start]
             if not start:
-                whole = rows.new_empty(self.size, *rows.shape[1:])
-            whole[start : start + len(rows)] = rows
+                whole = rows.new_empty(len(self), *rows.shape[1:])
+            # Pictures that were added come first, and have a w for each layer: a sample's is then that of all layers.
+            whole[start : start + len(rows)] = rows if rows.shape[1:] == whole.shape[1:] else rows[:, None]
+            start += len(rows)
         return whole
 
 
@@ -117,6 +135,10 @@ def clip_identity(clip: ImageEncoder) -> dict[str, str]:
 
 def _shard_path(folder: str | Path, number: int) -> Path:
     return Path(folder) / f"{number:05d}.safetensors"
+
+
+def _pictures_path(folder: str | Path, number: int) -> Path:
+    return Path(folder) / f"pictures-{number:05d}.safetensors"
 
 
 def shard_latents(seed: int, number: int, z_dim: int) -> Tensor:
@@ -167,12 +189,13 @@ def extract_features(
         "generator": generator.fingerprint(),
         **clip_identity(clip),
     }
-    done, n_before = 0, 0
+    done, n_before, added = 0, 0, {}
     if (Path(out) / MANIFEST).exists():
         before = FeatureStore.open(out)
         done, n_before = before.size, before.manifest["n"]
-        refuse_other_run(out, before.manifest, {**manifest, "n": n_before})
-    write_json(Path(out) / MANIFEST, {**manifest, "n": max(n, n_before)})
+        added = {key: before.manifest[key] for key in ("pictures",) if key in before.manifest}
+        refuse_other_run(out, before.manifest, {**manifest, **added, "n": n_before})
+    write_json(Path(out) / MANIFEST, {**manifest, **added, "n": max(n, n_before)})
     if done >= n:
         return FeatureStore.open(out, n)
     start = done // SHARD  # a shard that was cut short for a smaller n is drawn again
@@ -191,3 +214,93 @@ def extract_features(
                 raise FloatingPointError(f"features {number * SHARD} and on are not finite: check generator and CLIP.")
             write_tensors(_shard_path(out, number), {"w": w, "s": s, "image_feature": feature}, manifest)
     return FeatureStore.open(out, n)
+
+
+@torch.inference_mode()
+def add_pictures(
+    store: FeatureStore,
+    folder: str | Path,
+    generator: Generator,
+    clip: ImageEncoder,
+    encoder: nn.Module,
+    *,
+    read: Callable[[Path], Tensor] = to_tensor,
+    batch_size: int = 16,
+) -> FeatureStore:
+    """Add the pictures of a folder, and of the folders in it, to a store: ``w_plus`` by an encoder, and its styles.
+
+    The image feature is that of the picture itself, not of what the generator would draw instead of it, as in the
+    published training set: 58,000 photos of FFHQ, inverted by e4e, beside 200,000 samples. A run that was
+    stopped goes on where it was. Files that cannot be read are left out, with a warning that names them.
+
+    Args:
+        store: from ``extract_features``, with the same generator and CLIP.
+        folder: of image files.
+        generator, clip: as in ``extract_features``; encoder and CLIP must be where the generator is.
+        encoder: picture -> ``w_plus``, such as ``inversion.Encoder`` or ``e4e.E4E``.
+        read: makes a tensor (1, 3, H, W) in [-1, 1] of a file, and raises ``ValueError`` if it cannot. For photos of
+            faces that are not aligned yet it is ``lambda path: to_tensor(faces.align(path))``.
+        batch_size: pictures at a time.
+
+    Returns:
+        The store, with the pictures before the samples; ``train_mapper`` takes it as any other.
+
+    Raises:
+        ValueError: if the folder holds no pictures that can be read, or the store has other pictures already or is of
+            another generator or CLIP.
+        FloatingPointError: if a feature is not finite.
+    """
+    ours = {"generator": generator.fingerprint(), **clip_identity(clip)}
+    refuse_other_run(store.folder, {key: store.manifest.get(key) for key in ours}, ours)
+    kinds = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+    files = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in kinds and path.is_file())
+    if not files:
+        raise ValueError(f"{folder} holds no pictures: give a folder of image files.")
+    names = "".join(f"{path.relative_to(folder).as_posix()} {path.stat().st_size}\n" for path in files)
+    about = {"files": len(files), "names": hashlib.sha256(names.encode()).hexdigest()[:12],
+             "encoder": fingerprint(encoder.state_dict())}  # fmt: skip
+    refuse_other_run(store.folder, store.manifest.get("pictures", about), about)
+    manifest = {**store.manifest, "pictures": about}
+    write_json(store.folder / MANIFEST, manifest)
+    start = len(FeatureStore.open(store.folder).pictures)
+    with tqdm(total=len(files), initial=min(start * SHARD, len(files)), unit="picture", desc="pictures") as bar:
+        for number in range(start, -(-len(files) // SHARD)):
+            part, rows, faults = files[number * SHARD :][:SHARD], [], []
+            for k in range(0, len(part), batch_size):
+                images, wrong = _readable(part[k : k + batch_size], read)
+                faults += wrong
+                if images:
+                    rows.append(_picture_features([image.to(generator.w_avg.device) for image in images],
+                                                  generator, clip, encoder))  # fmt: skip
+                bar.update(len(part[k : k + batch_size]))
+            if faults:
+                more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
+                warnings.warn(f"{len(faults)} files are left out: {'; '.join(faults[:5])}{more}.", stacklevel=2)
+            if not rows:
+                raise ValueError(f"no picture can be read from {part[0]} to {part[-1]}: move them away.")
+            tensors = {name: torch.cat([row[name] for row in rows]).half() for name in rows[0]}
+            if not all(tensor.isfinite().all() for tensor in tensors.values()):
+                raise FloatingPointError(f"pictures {number * SHARD} and on give features that are not finite.")
+            write_tensors(_pictures_path(store.folder, number), tensors, manifest)
+    return FeatureStore.open(store.folder, store.size)
+
+
+def _readable(files: list[Path], read: Callable[[Path], Tensor]) -> tuple[list[Tensor], list[str]]:
+    """The pictures in files, and what is wrong with those that hold none."""
+    images, faults = [], []
+    for path in files:
+        try:
+            images.append(read(path))
+        except ValueError as error:
+            faults.append(f"{path.name} ({str(error).rstrip('.')})")
+    return images, faults
+
+
+def _picture_features(
+    images: list[Tensor], generator: Generator, clip: ImageEncoder, encoder: nn.Module
+) -> dict[str, Tensor]:
+    """A row of the store for each picture (1, 3, H, W), whatever its size."""
+    one_size = len({image.shape for image in images}) == 1
+    feature = torch.cat([clip.encode_image(part) for part in ([torch.cat(images)] if one_size else images)])
+    w_plus = encoder(torch.cat([resize(image, generator.config.resolution) for image in images])).float()
+    return {"w": w_plus, "s": generator.styles(w_plus), "image_feature": feature}

@@ -201,24 +201,37 @@ def train_encoder(generator: Generator, folder: str | Path, config: EncoderTrain
     return encoder.eval(), log
 
 
+@torch.enable_grad()  # it needs gradients, whatever its caller switched off
 def refine(generator: Generator, image: Tensor, w_plus: Tensor, steps: int = 100, lr: float = 0.02, keep: float = 0.02,
-           features: Features | None = None) -> Tensor:  # fmt: skip
-    """Move ``w_plus`` so that the generator draws a picture more closely, step by step.
+           features: Features | None = None, patience: int = 20, least: float = 1e-3) -> Tensor:  # fmt: skip
+    """Move ``w_plus`` so that the generator draws a picture more closely, step by step; the best of all is kept.
 
     Args:
         image: (B, 3, H, W) in [-1, 1], of the generator's resolution.
         w_plus: (B, num_ws, w_dim) to start from.
+        steps: at most.
         lr: in units of w's usual size.
         keep: what a squared unit away from the start costs: far away, edits work worse.
         features: what it must agree in beside pixels.
+        patience: steps after which it ends early, if in none of them the best loss fell by a share of ``least``.
     """
     start, scale = w_plus.detach(), w_plus.detach().std().clamp(min=1e-3)
     moved = torch.zeros_like(start).requires_grad_()
     optimizer = torch.optim.Adam([moved], lr=lr)
-    for _ in tqdm(range(steps), desc="inversion"):
+    wanted = None if features is None else features(image).detach()
+    look = features and (lambda picture: wanted if picture is image else features(picture))
+    best, lowest, waited = start, float("inf"), 0
+    for _ in (bar := tqdm(range(steps), desc="inversion")):
         now = start + scale * moved
-        loss = distance(generator.synthesize(generator.styles(now), now), image, features)
-        (gradient,) = torch.autograd.grad((loss + keep * moved.square().mean()) * len(image), moved)
-        moved.grad = gradient
+        apart = distance(generator.synthesize(generator.styles(now), now), image, look)
+        loss = apart + keep * moved.square().mean()
+        value = loss.item()
+        waited = 0 if value < lowest * (1 - least) else waited + 1
+        if value < lowest:
+            best, lowest = now.detach(), value
+            bar.set_postfix(distance=f"{apart.item():.3f}", refresh=False)
+        if waited == patience:
+            break
+        (moved.grad,) = torch.autograd.grad(loss * len(image), moved)
         optimizer.step()
-    return (start + scale * moved).detach()
+    return best

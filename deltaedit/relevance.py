@@ -139,7 +139,7 @@ def load_relevance(path: str | Path) -> Tensor:
 
 
 def _regress(store: FeatureStore, ridge: float, out: str | Path | None) -> Tensor:
-    store = replace(store, size=min(len(store), REGRESSED))
+    store = replace(store, size=min(store.size, REGRESSED), pictures=())  # pictures that were added are no samples
     if len(store) < 2 or not ridge > 0:
         raise ValueError(f"a regression needs 2 pictures or more and a positive ridge. Got {len(store)} and {ridge}.")
     about = {**store.manifest, "n": len(store), "method": "regression", "ridge": ridge}

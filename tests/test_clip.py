@@ -5,6 +5,7 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -23,11 +24,50 @@ CONFIG = {
 }
 
 
+TEXT = CONFIG["text_cfg"] | {"no_causal_mask": True, "proj_bias": True, "pool_type": "last", "vocab_size": 99}
+HUB = {"hf_tokenizer_name": "somebody/t5", "tokenizer_kwargs": {"clean": "canonicalize"}}
+OTHERS = {
+    "tiny-gelu": CONFIG | {"quick_gelu": True},
+    "tiny-bias": CONFIG | {"init_logit_bias": -10},
+    "tiny-custom": CONFIG | {"custom_text": True},
+    "tiny-siglip": {  # a network of timm's, and a tokenizer of the Hugging Face hub
+        "embed_dim": 64, "init_logit_bias": -10, "custom_text": True, "text_cfg": TEXT | HUB,
+        "vision_cfg": {"image_size": 160, "timm_model_name": "test_vit", "timm_pool": "token", "timm_proj": "none"},
+    },
+    "tiny-coca": CONFIG | {
+        "custom_text": True, "vision_cfg": {"image_size": 32, "patch_size": 8, "layers": 1, "width": 64,
+                                            "attentional_pool": True, "attn_pooler_heads": 2, "output_tokens": True},
+        "text_cfg": CONFIG["text_cfg"] | {"embed_cls": True, "output_tokens": True},
+        "multimodal_cfg": {"context_length": 12, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+    },
+}  # fmt: skip
+
+
 @pytest.fixture(scope="module", autouse=True)
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> None:
-    path = tmp_path_factory.mktemp("config") / "tiny-clip.json"
-    path.write_text(json.dumps(CONFIG))
-    open_clip.add_model_config(path)
+    folder = tmp_path_factory.mktemp("config")
+    for name, config in {"tiny-clip": CONFIG, **OTHERS}.items():
+        (folder / f"{name}.json").write_text(json.dumps(config))
+    open_clip.add_model_config(folder)
+
+
+class T5:
+    """A tokenizer as those of the hub are: words, one end, and filled up with ends."""
+
+    @classmethod
+    def from_pretrained(cls, name: str, **options: object) -> "T5":
+        assert name == "somebody/t5"
+        return cls()
+
+    def __call__(self, texts: list[str], max_length: int, **options: object) -> SimpleNamespace:
+        rows = [[2 + sum(map(ord, word)) % 97 for word in text.split()][: max_length - 1] for text in texts]
+        return SimpleNamespace(input_ids=torch.tensor([row + [1] * (max_length - len(row)) for row in rows]))
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> type[T5]:
+    monkeypatch.setitem(sys.modules, "transformers", SimpleNamespace(AutoTokenizer=T5))
+    return T5
 
 
 @pytest.fixture
@@ -128,6 +168,84 @@ def test_saved_and_loaded_it_is_the_same(clip, tmp_path, token_ids):
                                atol=2e-3, rtol=0)  # fmt: skip
     if token_ids:
         assert (tmp_path / "clip.safetensors").stat().st_size < 750_000  # all 49,408 tokens would be 790,000 more
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_any_class_of_open_clip_can_be_used_and_saved(name, tmp_path, hub):
+    torch.manual_seed(0)
+    clip = ClipEncoder.from_open_clip(name)
+    assert clip.dim == OTHERS[name]["embed_dim"] == clip.text_delta("old face", "face").shape[0]
+    assert clip.encode_image(image(2, 3, 40, 40)).shape == (2, clip.dim)
+    clip.save(tmp_path / "clip.safetensors")
+    again = ClipEncoder.load(tmp_path / "clip.safetensors")
+    assert (type(again.model), type(again.tokenizer)) == (type(clip.model), type(clip.tokenizer))
+    assert (again.fingerprint(), again.dim, again.image_size) == (clip.fingerprint(), clip.dim, clip.image_size)
+    for encode in ("encode_text", "encode_image"):
+        what = ["face", "old face"] if encode == "encode_text" else image(2, 3, 32, 32)
+        torch.testing.assert_close(getattr(again, encode)(what), getattr(clip, encode)(what), atol=4e-3, rtol=0)
+
+
+def test_what_the_model_was_built_with_is_what_counts(tmp_path):
+    """And not what the registry says of its name."""
+    options = {"embed_dim": 24, "force_quick_gelu": True, "force_custom_text": True, "force_context_length": 9}
+    clip = ClipEncoder.from_open_clip("tiny-clip", **options)
+    clip.save(tmp_path / "clip.safetensors")
+    again = ClipEncoder.load(tmp_path / "clip.safetensors")
+    assert (clip.dim, clip.context_length) == (again.dim, again.context_length) == (24, 9)
+    torch.testing.assert_close(again.text_feature("hat"), clip.text_feature("hat"), atol=4e-3, rtol=0)
+
+
+def test_a_tokenizer_of_the_hub_warns_as_well(hub):
+    clip = ClipEncoder.from_open_clip("tiny-siglip")
+    known = clip.tokenizer(["a face with one hat"]).unique()
+    clip = ClipEncoder(clip.model, clip.tokenizer, clip.name, templates=("{}",), token_ids=known)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        clip.text_feature("A face with one hat")
+        clip.encode_text("hat " * 11)  # and an end, 12
+    with pytest.warns(UserWarning, match="longer than the context of 12"):
+        clip.encode_text("hat " * 12)
+    with pytest.warns(UserWarning, match="never saw «zebra»"):
+        clip.text_feature("a face with one zebra")
+
+
+def test_what_a_tokenizer_of_the_hub_lacks_is_said(monkeypatch):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(ImportError, match=r"tokenizer somebody/t5 takes .*'transformers\[sentencepiece\]'"):
+        ClipEncoder.from_open_clip("tiny-siglip")
+
+    def offline(*args: object, **options: object) -> None:
+        raise OSError("We couldn't connect to 'https://huggingface.co'.")
+
+    monkeypatch.setattr(T5, "from_pretrained", offline)
+    monkeypatch.setitem(sys.modules, "transformers", SimpleNamespace(AutoTokenizer=T5))
+    with pytest.raises(FileNotFoundError, match="tokenizer somebody/t5 is neither on this machine nor .* copy it"):
+        ClipEncoder.from_open_clip("tiny-siglip")
+
+
+def test_weights_that_cannot_be_fetched_are_named(monkeypatch):
+    def offline(*args: object, **options: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr("open_clip.factory.download_pretrained", offline)
+    with pytest.raises(FileNotFoundError, match="ViT-B-32 openai is neither on this machine nor .* a file of weights"):
+        ClipEncoder.from_open_clip("ViT-B-32", "openai")
+
+
+def test_pictures_are_made_ready_as_the_model_wants_them(tmp_path):
+    """SigLIP's mean, CLIPA's interpolation: they come with published weights, and are kept with one's own."""
+    wants = {"mean": (0.5,) * 3, "std": (0.25,) * 3, "interpolation": "bilinear"}
+    clip = ClipEncoder.from_open_clip("tiny-clip", force_preprocess_cfg=wants)
+    clip.save(tmp_path / "clip.safetensors")
+    small = F.interpolate(picture := image(1, 3, 50, 50), (32, 32), mode="bilinear", antialias=True)
+    for encoder in (clip, ClipEncoder.load(tmp_path / "clip.safetensors")):
+        torch.testing.assert_close(encoder.preprocess(picture), ((small + 1) / 2 - 0.5) / 0.25)
+
+
+def test_a_model_of_nobodys_class_is_not_saved(clip, tmp_path):
+    clip.model = clip.model.visual
+    with pytest.raises(ValueError, match="must be of open_clip's classes, got ModifiedResNet and SimpleTokenizer"):
+        clip.save(tmp_path / "clip.safetensors")
 
 
 def test_other_weights_have_another_fingerprint(clip):

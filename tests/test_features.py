@@ -3,9 +3,14 @@ import json
 import pytest
 import torch
 from fakes import DIM, TINY, FakeClip, tiny_generator
+from PIL import Image
 
 from deltaedit import features
-from deltaedit.features import FeatureStore, extract_features
+from deltaedit.faces import align
+from deltaedit.features import FeatureStore, add_pictures, extract_features
+from deltaedit.inversion import Encoder, EncoderConfig, resize
+from deltaedit.pictures import to_tensor
+from deltaedit.training import MapperTraining, train_mapper
 
 
 @pytest.fixture(autouse=True)
@@ -130,3 +135,93 @@ def test_features_that_are_not_finite_stop_the_run(tmp_path):
 
     with pytest.raises(FloatingPointError, match="not finite"):
         extract_features(tiny_generator(), Broken(), 20, tmp_path)
+
+
+@pytest.fixture
+def encoder() -> Encoder:
+    generator = tiny_generator()
+    encoder = Encoder(EncoderConfig(TINY.w_dim, generator.num_ws, 16, 8), generator.w_avg).eval()
+    torch.nn.init.normal_(encoder.to_delta.weight, std=0.05)  # as after training: each layer has a w of its own
+    return encoder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Twenty pictures of several sizes, two of them in a folder below, beside what is no picture."""
+    (tmp_path / "photos/more").mkdir(parents=True)
+    for k, rng in enumerate(torch.Generator().manual_seed(k) for k in range(20)):
+        pixels = torch.randint(256, (16 + k // 8, 20, 3), generator=rng, dtype=torch.uint8).numpy()
+        Image.fromarray(pixels).save(tmp_path / f"photos{'/more' * (k > 17)}/{k:02d}.png")
+    (tmp_path / "photos/notes.txt").write_text("three cats")
+    return tmp_path / "photos"
+
+
+def test_pictures_of_a_folder_come_before_the_samples(tmp_path, folder, encoder):
+    generator, clip = tiny_generator(), FakeClip(text=False)
+    sampled = extract_features(generator, clip, 40, tmp_path / "store")
+    store = add_pictures(sampled, folder, generator, clip, encoder, batch_size=4)
+    assert (len(store), store.pictures, store.complete) == (60, (16, 4), True)
+    picture = to_tensor(folder / "09.png")
+    w_plus = encoder(resize(picture, 16))
+    assert store.w.shape == (60, *w_plus.shape[1:])
+    torch.testing.assert_close(store.w[9:10], w_plus.half(), atol=1e-2, rtol=0)
+    torch.testing.assert_close(store.s[9:10], generator.styles(w_plus).half(), atol=1e-2, rtol=0)
+    torch.testing.assert_close(store.image_feature[9:10], clip.encode_image(picture).half())  # not of the redrawn
+    assert torch.equal(store.s[20:], sampled.s)
+    assert torch.equal(store.w[20:], sampled.w[:, None].expand(-1, generator.num_ws, -1))
+    assert store.manifest["pictures"]["files"] == 20
+    mapper = train_mapper(store, MapperTraining(steps=2, batch_size=4, held_out=10, standardize=True))
+    torch.testing.assert_close(mapper.s_mean, store.s[:50].float().mean(0))  # trained on all but samples held out
+
+
+def test_a_killed_run_goes_on_with_the_pictures_too(tmp_path, folder, encoder):
+    generator, wholes = tiny_generator(), []
+    for name in ("whole", "killed"):
+        wholes.append(extract_features(generator, FakeClip(), 20, tmp_path / name))
+    whole = add_pictures(wholes[0], folder, generator, FakeClip(), encoder)
+    reads = []
+
+    def dies(path):
+        reads.append(path)
+        if len(reads) == 18:
+            raise KeyboardInterrupt
+        return to_tensor(path)
+
+    with pytest.raises(KeyboardInterrupt):
+        add_pictures(wholes[1], folder, generator, FakeClip(), encoder, read=dies)
+    half = FeatureStore.open(tmp_path / "killed")
+    assert (half.pictures, half.complete) == ((16,), False)
+    grown = extract_features(generator, FakeClip(), 40, tmp_path / "killed")  # more samples, too
+    reads.clear()
+    store = add_pictures(grown, folder, generator, FakeClip(), encoder, read=lambda p: reads.append(p) or to_tensor(p))
+    assert len(reads) == 4
+    assert torch.equal(store.s[:40], whole.s)
+    assert (len(store), store.complete) == (60, True)
+    assert same(FeatureStore.open(tmp_path / "killed", 20), whole)
+
+
+def test_pictures_that_cannot_be_read_are_named(tmp_path, folder, encoder):
+    (folder / "03.png").write_bytes(b"no picture")
+    Image.new("RGB", (1, 1)).save(folder / "05.png")
+    generator, clip = tiny_generator(), FakeClip()
+    store = extract_features(generator, clip, 20, tmp_path / "store")
+    with pytest.warns(UserWarning, match=r"2 files are left out: 03\.png \(.*cannot be read.*; 05\.png \(.*1 x 1\)"):
+        store = add_pictures(store, folder, generator, clip, encoder)
+    assert (store.pictures, store.complete) == ((14, 4), True)
+
+    walls = extract_features(generator, clip, 20, tmp_path / "faces")
+    with pytest.raises(ValueError, match="no picture can be read"), pytest.warns(UserWarning, match="and 11 more"):
+        add_pictures(walls, folder, generator, clip, encoder, read=lambda path: to_tensor(align(path)))
+
+
+def test_other_pictures_are_refused(tmp_path, folder, encoder):
+    generator, clip = tiny_generator(), FakeClip()
+    store = extract_features(generator, clip, 20, tmp_path / "store")
+    with pytest.raises(ValueError, match="holds no pictures"):
+        add_pictures(store, tmp_path / "store", generator, clip, encoder)
+    with pytest.raises(ValueError, match="another run.*generator"):
+        add_pictures(store, folder, tiny_generator(1), clip, encoder)
+    store = add_pictures(store, folder, generator, clip, encoder)
+    (folder / "03.png").unlink()
+    with pytest.raises(ValueError, match="another run.*files: 20 there, 19 here"):
+        add_pictures(store, folder, generator, clip, encoder)

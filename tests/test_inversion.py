@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from fakes import DIM, TINY, FakeClip, tiny_generator
+from matplotlib.cbook import get_sample_data
 from PIL import Image
 
 from deltaedit.domains import Domain
@@ -59,6 +60,24 @@ def test_refining_brings_the_picture_nearer():
         assert bool(error < 0.8 * before) == smaller
 
 
+def test_refining_ends_when_it_gains_no_more_and_keeps_the_best():
+    generator, drawn = tiny_generator(), []
+    synthesize = generator.synthesize
+    generator.synthesize = lambda s, w: drawn.append(w.detach()) or synthesize(s, w)
+    w = generator.mapping(torch.randn(1, 6))[:, None].expand(-1, generator.num_ws, -1)
+    image = synthesize(generator.styles(w), w)
+    with torch.no_grad():  # as notebooks have it
+        assert torch.equal(refine(generator, image, w, 1000, patience=7), w)  # nothing is nearer than itself
+    assert len(drawn) == 8
+    looks = []
+    features = FakeClip().encode_image
+    refine(generator, image, w + 0.1, 5, features=lambda picture: looks.append(picture) or features(picture))
+    assert sum(picture is image for picture in looks) == 1
+    assert len(looks) == 6
+    far = refine(generator, image, w + 0.1, 9, lr=100.0)
+    assert torch.equal(far, w + 0.1)  # each step led away
+
+
 def test_resize_keeps_the_centre():
     wide = torch.arange(32.0).expand(1, 3, 16, 32)
     assert resize(wide, 16).shape == (1, 3, 16, 16)
@@ -79,6 +98,37 @@ def test_editors_invert_what_a_user_holds(tmp_path: Path):
     with_encoder.clip.save = lambda path: path.touch()
     with_encoder.save_pretrained(tmp_path)
     assert (tmp_path / "encoder.safetensors").exists()
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "RGBA", "I;16"])
+def test_any_mode_and_size_can_be_inverted(mode: str, tmp_path: Path):
+    encoder = Encoder(EncoderConfig(TINY.w_dim, tiny_generator().num_ws, 16, 8))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned
+    picture = Image.new(mode, (300, 9))
+    picture.save(tmp_path / "picture.tif", exif=exif)
+    upright = editor(encoder).invert(tmp_path / "picture.tif")
+    assert upright.source == {"picture": str(tmp_path / "picture.tif")}
+    torch.testing.assert_close(upright.w, editor(encoder).invert(picture.transpose(Image.Transpose.ROTATE_270)).w)
+
+
+def test_what_cannot_be_inverted_is_refused_in_a_sentence(tmp_path: Path):
+    faces = editor(Encoder(EncoderConfig(TINY.w_dim, tiny_generator().num_ws, 16, 8)))
+    faces.domain = Domain(align=True)
+    Image.new("1", (20_000, 20_000)).save(tmp_path / "huge.png")
+    Image.new("RGB", (64, 64)).save(tmp_path / "wall.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "wall.png").read_bytes()[:60])
+    for name, message in (("huge", "at most"), ("cut", "cannot be read"), ("wall", "no face was found")):
+        with pytest.raises(ValueError, match=message):
+            faces.invert(tmp_path / f"{name}.png")
+    with pytest.raises(ValueError, match="8 pixels wide"):
+        faces.invert(Image.new("RGB", (1, 1)))
+    photo = Image.open(get_sample_data("grace_hopper.jpg", asfileobj=False))
+    two = Image.new("CMYK", (768, 600))
+    two.paste(photo.convert("CMYK"))
+    two.paste(photo.resize((256, 300)).convert("CMYK"), (512, 0))
+    with pytest.warns(UserWarning, match="2 faces were found, the largest is taken"):
+        assert faces.invert(two).tensor.shape == (1, 3, 16, 16)
 
 
 def test_faces_are_aligned_where_the_domain_wants_them(monkeypatch):

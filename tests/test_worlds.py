@@ -57,6 +57,20 @@ def test_a_world_has_its_packages_name_and_weights_of_its_own(world):
         assert Domain.read(domains.find(world.name)).neutral == world.neutral
 
 
+def test_a_domain_of_no_world_has_examples_too(tmp_path, capsys):
+    for world in WORLDS:
+        assert worlds.examples(Domain(world.name, world=world.name)) is world.examples
+        assert worlds.examples(Domain("ffhq", world.neutral)) is world.examples  # about the same things
+    asked = worlds.examples(Domain("lsunchurch", "church"))
+    assert asked.edits[0] == asked.wordings[0]
+    assert all("church" in prompt for prompt in (*asked.first, *asked.wordings, *sum(asked.pairs, ())))
+    Domain("lsunchurch", "church").write(tmp_path)
+    assert worlds.stand_in(tmp_path, "pets") == "pets"
+    assert f"{tmp_path} is drawn by no world of ours" in capsys.readouterr().out
+    Domain("mine", world="pets").write(tmp_path)
+    assert worlds.stand_in(tmp_path, "portraits") == tmp_path
+
+
 def test_other_worlds_are_refused():
     with pytest.raises(ValueError, match="no world 'unicorns': choose .*'portraits'"):
         worlds.named("unicorns")

@@ -6,12 +6,16 @@ A world is a package in this one that declares a :class:`~deltaedit.worlds.world
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from deltaedit.domains import Domain
-    from deltaedit.worlds.world import World
+    from deltaedit.worlds.world import Examples, World
+
+ANYTHING = ("red", "old", "dark", "blue", "white", "small", "green", "bright", "golden")
+"""What can be asked of pictures of which only the neutral prompt is known."""
 
 NAMES: tuple[str, ...] = tuple(module.name for module in iter_modules(__path__) if module.ispkg)
 """The worlds there are."""
@@ -30,3 +34,27 @@ def of(domain: Domain) -> World:
         raise ValueError(f"the domain {domain.name!r} is drawn by no world of ours, so nothing is known of its "
                          "pictures: say which prompts to use.")  # fmt: skip
     return named(domain.world)
+
+
+def examples(domain: Domain) -> Examples:
+    """What the book shows of a domain: as its world has it, or one with the same neutral prompt; else plain words."""
+    from deltaedit.worlds.world import Examples  # here: it takes torch
+
+    if domain.world is not None:
+        return named(domain.world).examples
+    for world in map(named, NAMES):
+        if world.neutral == domain.neutral:
+            return world.examples
+    asked = tuple(f"{word} {domain.neutral}" for word in ANYTHING)
+    wordings = (asked[0], *(f"{start} {asked[0]}" for start in ("a photo of a", "the")))
+    return Examples(asked, asked[:4], asked[:6], asked[:5], asked[:5], asked[:7], wordings, (asked[:2],), ())
+
+
+def stand_in(name_or_folder: str | Path, instead: str) -> str | Path:
+    """The domain itself where a world of ours draws its pictures; else ``instead``, and that is said."""
+    from deltaedit.domains import Domain, find  # here: it takes torch
+
+    if Domain.read(find(name_or_folder)).world is not None:
+        return name_or_folder
+    print(f"{name_or_folder} is drawn by no world of ours: what takes one is shown on {instead}.")
+    return instead
