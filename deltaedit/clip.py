@@ -16,6 +16,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from deltaedit._torchvision import open_clip
 from deltaedit.domains import PREPROCESSINGS
@@ -269,7 +270,16 @@ class ClipEncoder(nn.Module):
         if unknown := self.unknown_words(prompts):
             words = ", ".join(f"«{word}»" for word in unknown)
             warnings.warn(f"this CLIP never saw {words}: expect little of it.", stacklevel=2)
-        return F.normalize(self.model.encode_text(tokens.to(self.device)).float(), dim=-1)
+        return F.normalize(self._encode_tokens(tokens.to(self.device)).float(), dim=-1)
+
+    def _encode_tokens(self, tokens: Tensor) -> Tensor:
+        model = self.model
+        if type(model) is not open_clip.CLIP or model.attn_mask is None or model.text_pool_type != "argmax":
+            return model.encode_text(tokens)
+        n = int(tokens.argmax(dim=1).max()) + 1  # causal attention never looks beyond a prompt's end: spare it the rest
+        parts = {"positional_embedding": model.positional_embedding[:n], "attn_mask": model.attn_mask[:n, :n]}
+        out = functional_call(model, parts, (None, tokens[:, :n]))
+        return out["text_features"] if isinstance(out, dict) else out[1]
 
     def unknown_words(self, prompts: Sequence[str]) -> list[str]:
         """Words of the prompts with a token that training never saw, in order, each once."""

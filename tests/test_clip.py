@@ -145,6 +145,13 @@ def test_gradients_reach_the_image_and_no_weight(clip):
     assert not clip.train().model.training
 
 
+def test_a_prompts_feature_is_the_models_own_of_the_whole_context(clip):
+    for prompts in (["face"], ["face", "old face with glasses", "a photo of a face " * 2]):
+        whole = clip.model.encode_text(clip.tokenizer(prompts, context_length=12), normalize=True)
+        with warnings.catch_warnings(action="ignore"):
+            torch.testing.assert_close(clip.encode_text(prompts), whole)
+
+
 def test_text_feature_is_the_mean_over_templates(clip):
     each = [F.normalize(clip.model.encode_text(clip.tokenizer([t.format("old face")], 12)), dim=-1) for t in TEMPLATES]
     mean = torch.cat(each).mean(0)
