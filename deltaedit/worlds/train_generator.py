@@ -70,7 +70,7 @@ class GeneratorTraining:
         Stage(64, 6000, 32, 7e-3, perceptual=1.0),
         Stage(128, 5000, 32, 5e-3, perceptual=1.0),
         Stage(128, 2000, 16, 1e-3, perceptual=1.0, adversarial=0.1),
-        Stage(128, 4000, 16, 1e-3, perceptual=1.0, adversarial=0.3),
+        Stage(128, 2000, 16, 1e-3, perceptual=1.0, adversarial=0.3),
     )
     r1: float = 0.3
     r1_every: int = 16
