@@ -336,8 +336,8 @@ def score_inversion(editor: Editor, judge: Judge, n: int = 200, seed: int = HELD
 
 
 @torch.no_grad()
-def calibrate(editor: Editor, judge: Judge, gains: tuple[float, ...] = (0.8, 0.9, 1.0, 1.25, 1.5),
-              thresholds: tuple[float, ...] = (0.1, 0.125, 0.15, 0.2), n: int = 48,
+def calibrate(editor: Editor, judge: Judge, gains: tuple[float, ...] = (1.0, 1.25, 1.5, 1.75, 2.0),
+              thresholds: tuple[float, ...] = (0.15, 0.2, 0.25, 0.3), n: int = 48,
               seed: int = HELD_OUT + 1) -> list[dict[str, float]]:  # fmt: skip
     """What each gain and threshold would give, on pictures other than those that scores are made on."""
     rows = []

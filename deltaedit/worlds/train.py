@@ -22,7 +22,7 @@ from deltaedit.clip import ClipEncoder
 from deltaedit.domains import CLIP, ENCODER, GENERATOR, Domain
 from deltaedit.editor import Editor
 from deltaedit.features import extract_features
-from deltaedit.files import write_json
+from deltaedit.files import write_json, write_tensors
 from deltaedit.inversion import EncoderTraining, resize, train_encoder
 from deltaedit.metrics import frechet_distance
 from deltaedit.record import surroundings
@@ -45,6 +45,8 @@ PARTS = ("judge", "clip", "generator", "domain", "encoder")
 MAPPER = MapperTraining(steps=4000, batch_size=256, lr=0.2, warmup=100, cooldown=0.5, standardize=True, hidden=256,
                         last_activation=False)  # fmt: skip
 """A miniature's mapper: unlike the paper's its last layer is linear, and channels count in their own spread."""
+DIFFERENCES = "relevance-differences.safetensors"
+"""StyleCLIP's estimate, by finite differences: kept for comparison, beside the regression that edits take."""
 TAIL = 0.01
 """Of a miniature's styles: an attribute that is there or not is a steep step in s, and an edit can fly far past it."""
 
@@ -200,12 +202,14 @@ def make_domain(world: World, runs: Path, out: Path, device: torch.device, pictu
     place = runs / f"features-{generator.fingerprint()}-{clip.fingerprint()}"
     store = extract_features(generator, clip, pictures, place)
     mapper = train_mapper(store, config, device=device)
-    relevance = estimate_relevance(generator, clip, out=place / "relevance.safetensors")
-    editor = Editor(generator, clip, mapper, relevance, Domain(world.name, world.neutral, tail=TAIL, world=world.name))
+    domain = Domain(world.name, world.neutral, tail=TAIL, world=world.name)
+    editor = Editor(generator, clip, mapper, estimate_relevance(store), domain)
     grid = evaluate.calibrate(editor, judge)
     best = evaluate.best_setting(grid)
     editor.domain = replace(editor.domain, gain=best["gain"], threshold=best["threshold"])
     editor.save_pretrained(out)
+    reference = estimate_relevance(generator, clip, out=place / DIFFERENCES)
+    write_tensors(out / DIFFERENCES, {"relevance": reference.half()}, {"generator": generator.fingerprint()})
     scores = evaluate.score_edits(Editor.from_pretrained(out, device), judge)
     write_card(out, "mapper", data=f"{len(store)} sampled pictures, their styles and image features; no text",
                objective="mean squared error plus one minus cosine, on standardised style differences",
