@@ -321,7 +321,7 @@ class Generator(nn.Module):
 
     @property
     def fast_dtype(self) -> torch.dtype:
-        """For ``synthesize``: half precision where pictures are so large, from 256 px on, that it pays."""
+        """What to give ``synthesize``, half precision where pictures are so large that it pays, from 256 px on."""
         return half_dtype(self.w_avg.device) if self.config.resolution >= 256 else torch.float32
 
     @property
