@@ -326,7 +326,7 @@ class Generator(nn.Module):
 
     @property
     def batch_size(self) -> int:
-        """Pictures to draw at a time: 64 small ones, fewer large ones, so that they fit into memory."""
+        """Pictures to draw at a time, 64 small ones or fewer large ones, so that they fit into memory."""
         pixels = 2**24 if self.w_avg.device.type == "cuda" else 2**20
         return max(1, min(64, pixels // self.config.resolution**2))
 
