@@ -95,12 +95,15 @@ class Direction:
         prompt, neutral: target and neutral prompt.
         threshold: relevance below which channels stay.
         delta_s: (B, S), the edit at strength 1.
+        delta_w: (B, L, w_dim), what ``w_plus`` moves by besides, for the toRGB layers, which take no style code; None
+            where they stay as they are, as in DeltaEdit. It is for methods that edit W+, see ``baselines``.
     """
 
     prompt: str
     neutral: str
     threshold: float
     delta_s: Tensor
+    delta_w: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,9 +133,18 @@ class Edit(Pictures):
         return edited.clamp(torch.minimum(low, self.latent.s), torch.maximum(high, self.latent.s))
 
     @cached_property
+    def w(self) -> Tensor:
+        """What the toRGB layers take: ``latent.w``, unless a direction has a ``delta_w``."""
+        w = self.latent.w
+        for strength, direction in zip(self.strengths, self.directions, strict=True):
+            if direction.delta_w is not None:
+                w = (w if w.ndim == 3 else w[:, None]) + strength * direction.delta_w
+        return w
+
+    @cached_property
     def tensor(self) -> Tensor:
         """(B, 3, H, W), the edited pictures, about [-1, 1]."""
-        return self.editor.draw(self.s, self.latent.w)
+        return self.editor.draw(self.s, self.w)
 
     @property
     def prompts(self) -> tuple[str, ...]:
@@ -402,7 +414,7 @@ class Editor:
         strengths = _strengths(strength, len(targets))
         directions = self._directions(latent, targets, neutral, threshold)
         edits = [Edit(self, latent, (part,), (x,)) for part, x in zip(directions, strengths, strict=True)]
-        s, w = torch.cat([edit.s for edit in edits]), torch.cat([latent.w] * len(edits))
+        s, w = torch.cat([edit.s for edit in edits]), torch.cat([edit.w for edit in edits])
         for edit, tensor in zip(edits, self.draw(s, w).split(len(latent)), strict=True):
             edit.__dict__["tensor"] = tensor  # where the cached property keeps it
         return edits
@@ -453,7 +465,10 @@ class Editor:
             if not mask.any():
                 warnings.warn(f"no channel reaches threshold {threshold} for {target!r}: lower it.", stacklevel=4)
         n, p = len(latent), len(targets)  # all prompts of all pictures at once: the mapper's weights are read once
-        delta = torch.stack([self.text_delta(target, neutral) for target in targets]).repeat_interleave(n, dim=0)
+        for target in targets:
+            self.text_delta(target, neutral)  # refuses what says nothing, and remembers both features
+        delta = torch.stack([self.mapper.delta(self._text[neutral], self._text[target]) for target in targets])
+        delta = delta.repeat_interleave(n, dim=0)
         delta_s = self.mapper(latent.s.repeat(p, 1), latent.image_feature.repeat(p, 1), delta).split(n)
         parts = zip(targets, delta_s, masks, strict=True)
         return tuple(Direction(t, neutral, threshold, self.domain.gain * d * mask) for t, d, mask in parts)
