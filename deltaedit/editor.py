@@ -80,8 +80,8 @@ class Latent(Pictures):
     def __len__(self) -> int:
         return len(self.s)
 
-    def __getitem__(self, index: int | slice) -> Latent:
-        """One picture, or some, as a Latent of their own."""
+    def __getitem__(self, index: int | slice | Tensor) -> Latent:
+        """One picture, or some, as a Latent of their own; a tensor of numbers, or of truth values, picks them too."""
         rows = torch.arange(len(self))[index].reshape(-1)
         parts = {name: getattr(self, name)[rows] for name in ("w", "s", "image_feature", "tensor")}
         return replace(self, **parts, source={**self.source, "rows": rows.tolist()})

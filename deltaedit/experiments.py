@@ -32,6 +32,8 @@ from deltaedit.files import write_whole
 NOTEBOOK = Path("notebooks/21_one_experiment.ipynb")
 COLUMNS = ("question", "variant", "domain", "seed", "strength", "measure", "value", "low", "high", "seconds", "device",
            "torch", "weights")  # fmt: skip
+WRITTEN = {"measures", "parameters", "seed", "weights", "seconds", "device", "versions"}
+"""What a run writes: see ``record.write_record``. A measure is a value with the ends of its interval."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,12 @@ GRID: tuple[Experiment, ...] = (
     *varied("templates", all={}, one={"templates": 1}),
 )  # fmt: skip
 
-REDUCED: dict[str, Any] = {"pictures": 3000, "steps": 400, "n": 40, "goals": 6, "strengths": [0.5, 1.0, 2.0]}
-"""What makes any of them quick: enough to see which way it goes, with wide intervals."""
+FULL: dict[str, Any] = {"pictures": 20_000, "steps": 4000, "n": 200, "goals": 24, "n_renders": 2000,
+                        "strengths": [0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0]}  # fmt: skip
+"""What all runs have in common where an experiment says nothing else."""
+REDUCED: dict[str, Any] = {**FULL, "pictures": 3000, "steps": 400, "n": 60, "goals": 6, "n_renders": 0,
+                           "strengths": [0.5, 1.0, 1.5, 2.0]}  # fmt: skip
+"""The same, on little: enough to see which way it goes, with wide intervals, in a minute each."""
 
 
 def weights(domain: str | Path) -> str:
@@ -102,7 +108,7 @@ def run(experiments: Sequence[Experiment], out: str | Path, *, notebook: str | P
     Args:
         experiments: of ``GRID``, or your own.
         out: folder for results, one JSON file each with the notebook that made it, in a folder named after the weights.
-        notebook: whose parameters they are; it writes its measures to its parameter ``out``.
+        notebook: whose parameters they are; it writes what ``WRITTEN`` names to the file that is its parameter ``out``.
         domain: a registered name or a folder.
         seeds: every experiment is run with each.
         jobs: notebooks at a time, which share the processor's cores.
@@ -134,10 +140,9 @@ def run(experiments: Sequence[Experiment], out: str | Path, *, notebook: str | P
             if read(path, place.name) is None:
                 todo[path] = {**parameters, "out": str(path)}
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    failed = []
     with tqdm(total=len(todo), desc="experiments", unit="run") as bar, ThreadPoolExecutor(jobs) as pool:
-        jobs_done = pool.map(lambda path: _execute(notebook, path, todo[path], threads, bar.update), todo)
-        failed = [path for path, fine in zip(todo, jobs_done, strict=True) if not fine]
+        fine = pool.map(lambda path: _execute(notebook, path, todo[path], threads, bar.update), todo)
+        failed = [path for path, well in zip(todo, fine, strict=True) if not well]
     if failed:
         raise RuntimeError(f"{len(failed)} of {len(todo)} runs failed: see the last cell of "
                            f"{', '.join(str(path.with_suffix('.ipynb')) for path in failed)}.")  # fmt: skip
@@ -148,7 +153,7 @@ def _execute(notebook: Path, path: Path, parameters: dict[str, Any], threads: in
     path.parent.mkdir(parents=True, exist_ok=True)
     executed = path.with_suffix(".ipynb")
     command = [sys.executable, "-m", "papermill", str(notebook), str(executed), "--cwd", str(notebook.parent),
-               "--yaml", json.dumps(parameters), "--no-progress-bar", "--kernel", "python3"]  # fmt: skip
+               "--parameters_yaml", json.dumps(parameters), "--no-progress-bar", "--kernel", "python3"]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     result = subprocess.run(command, env=environment, capture_output=True, text=True)
     done()
@@ -167,13 +172,13 @@ def read(path: str | Path, made_from: str | None = None) -> dict[str, Any] | Non
     """
     try:
         result = json.loads(Path(path).read_text(encoding="utf-8"))
-        result["measures"], result["parameters"], result["seconds"], found = (
-            result["measures"], result["parameters"], result["seconds"], result["weights"])  # fmt: skip
-    except (OSError, ValueError, KeyError, TypeError):
+        if WRITTEN - result.keys():
+            return None
+    except (OSError, ValueError, AttributeError):
         return None
-    if made_from is not None and found != made_from:
-        raise ValueError(f"{path} was measured on other weights, {found}, and these are {made_from}: move it away, and "
-                         "it is measured again.")  # fmt: skip
+    if made_from is not None and result["weights"] != made_from:
+        raise ValueError(f"{path} was measured on other weights, {result['weights']}, and these are {made_from}: move "
+                         "it away, and it is measured again.")  # fmt: skip
     return result
 
 
@@ -231,7 +236,7 @@ def main(argv: list[str] | None = None) -> None:
     try:
         chosen = choose(arguments.only)
         results = run(chosen, arguments.out, domain=arguments.domain, seeds=arguments.seeds, jobs=arguments.jobs,
-                      **(REDUCED if arguments.reduced else {}))  # fmt: skip
+                      **(REDUCED if arguments.reduced else FULL))  # fmt: skip
     except (ValueError, RuntimeError) as error:
         sys.exit(str(error))
     if arguments.table:

@@ -52,7 +52,8 @@ def changed(factors: torch.Tensor, **values: float) -> torch.Tensor:
 
 def effect(before: torch.Tensor, after: torch.Tensor, goal: Goal) -> dict[str, torch.Tensor]:
     witness = Witness(Reader(), picture(before))
-    return dict(zip(MEASURES, witness.effect(goal, *witness.look(picture(after))), strict=True))
+    rows = witness.counts(goal)
+    return dict(zip(MEASURES, witness.effect(goal, *witness.look(picture(after[rows]))), strict=True))
 
 
 def test_an_edit_that_does_what_is_asked_and_nothing_else():
@@ -80,9 +81,7 @@ def test_pictures_that_have_it_or_cannot_show_it_do_not_count():
     before = people(20)
     before[:5, TABLE.index["glasses"]] = 1  # have it
     before[5:9, TABLE.index["sunglasses"]] = 1  # hide it
-    got = effect(before, changed(before, glasses=1), Goal(WORLD, "glasses", True))
-    assert got["success"].isnan().tolist() == [True] * 9 + [False] * 11
-    assert got["leakage"].isnan().tolist() == [True] * 9 + [False] * 11
+    assert Witness(Reader(), picture(before)).counts(Goal(WORLD, "glasses", True)).tolist() == [False] * 9 + [True] * 11
 
 
 def test_identity_is_one_for_the_same_and_zero_for_another():
@@ -92,7 +91,7 @@ def test_identity_is_one_for_the_same_and_zero_for_another():
     assert float(other["identity"].mean()) == pytest.approx(0, abs=0.06)
     assert float(other["likeness"].mean()) == pytest.approx(0, abs=0.06)
     named_by_goal = effect(before, changed(before, skin=1.0), Goal(WORLD, "skin", "high"))
-    assert float(named_by_goal["identity"].nanmean()) == 1
+    assert float(named_by_goal["identity"].mean()) == 1
 
 
 def curve(success: list[float], leakage: list[float], n: int = 50) -> Curve:

@@ -41,7 +41,7 @@ class Witness:
         self.judge, self.world = judge, judge.world
         self.before, self.embedding = self.look(image)
         # Two samples that have nothing to do with each other: what identity is measured against.
-        self.unlike = self._change(self.before.roll(1, 0)).nanmean(0)
+        self.unlike = self._change(self.before.roll(1, 0), self.before).nanmean(0)
         self.apart = (self.embedding - self.embedding.roll(1, 0)).square().sum(1).mean()
 
     @torch.no_grad()
@@ -50,35 +50,37 @@ class Witness:
         image = image.clamp(-1, 1)
         return self.judge.read(image), torch.cat([self.judge.embedding(block) for block in image.split(BLOCK)])
 
-    def _change(self, after: Tensor) -> Tensor:
-        """How far each attribute moved, (n, len(names)), in its spread; not a number where it was or is not seen."""
-        table, out = self.world.table, torch.empty_like(after)
-        for k, name in enumerate(table.names):
-            change = (after[:, k] - self.before[:, k]).abs()
-            if name in table.choice:
-                change = 2**0.5 * (change > 0.5)  # the distance of two one-hot vectors
-            out[:, k] = change / self.world.spread[name]
-        seen = table.visible(self.before) & table.visible(after)
-        return out.masked_fill(~seen, torch.nan)
+    def counts(self, goal: Goal) -> Tensor:
+        """Which pictures count for a goal, bool (n,): those that lack it and could show it."""
+        table = self.world.table
+        return table.column(table.visible(self.before), goal.name) & ~goal.reached(self.before)
 
     def effect(self, goal: Goal, after: Tensor, embedding: Tensor) -> Tensor:
-        """``MEASURES`` (5, n) of an edit towards a goal; not a number for pictures that do not count.
+        """``MEASURES`` (5, m) of an edit of the m pictures that count for a goal.
 
         Args:
             goal: what was asked.
             after, embedding: of the edited pictures, from ``look``.
         """
-        table, own = self.world.table, self.world.table.index[goal.name]
-        counts = table.column(table.visible(self.before), goal.name) & ~goal.reached(self.before)
-        change = self._change(after)
-        change[:, own] = torch.nan
+        table, rows = self.world.table, self.counts(goal)
+        change = self._change(self.before[rows], after)
+        change[:, table.index[goal.name]] = torch.nan
         binary = change[:, [table.index[name] for name in table.binary]]
         known = [table.index[name] for name in self.world.identity]
         identity = 1 - (change[:, known] / self.unlike[known]).nanmean(1)
-        likeness = 1 - (embedding - self.embedding).square().sum(1) / self.apart
+        likeness = 1 - (embedding - self.embedding[rows]).square().sum(1) / self.apart
         flips = torch.where(binary.isnan(), torch.nan, (binary > 0).float())
-        rows = (goal.reached(after).float(), change.nanmean(1), flips.nanmean(1), identity, likeness)
-        return torch.where(counts, torch.stack(rows), torch.nan)
+        return torch.stack([goal.reached(after).float(), change.nanmean(1), flips.nanmean(1), identity, likeness])
+
+    def _change(self, before: Tensor, after: Tensor) -> Tensor:
+        """How far each attribute moved, (m, len(names)), in its spread; not a number where it was or is not seen."""
+        table, out = self.world.table, torch.empty_like(after)
+        for k, name in enumerate(table.names):
+            change = (after[:, k] - before[:, k]).abs()
+            if name in table.choice:
+                change = 2**0.5 * (change > 0.5)  # the distance of two one-hot vectors
+            out[:, k] = change / self.world.spread[name]
+        return out.masked_fill(~(table.visible(before) & table.visible(after)), torch.nan)
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +90,7 @@ class Curve:
     Attributes:
         strengths: in order, the first 0.
         goals: their prompts.
-        values: (5, G, K, n), ``MEASURES`` by goal, strength and picture.
+        values: (5, G, K, n), ``MEASURES`` by goal, strength and picture; not a number where a picture does not count.
         frechet: of all edited pictures to renders, for each strength; empty where there were no renders.
     """
 
@@ -167,15 +169,17 @@ def measure(edit: Callable[[Latent, str], Edit], judge: Judge, latent: Latent, g
         raise ValueError(f"give one goal or more, and strengths that rise from above 0. Got {len(goals)} goals and "
                          f"strengths {strengths[1:]}.")  # fmt: skip
     witness = Witness(judge, latent.tensor)
-    looks = [[(witness.before, witness.embedding)] for _ in goals]
-    with tqdm(total=len(goals) * (len(strengths) - 1), desc="measuring edits", unit="edit") as bar:
-        for goal, seen in zip(goals, looks, strict=True):
-            asked = edit(latent, goal.prompt)
-            for strength in strengths[1:]:
-                seen.append(witness.look(asked.with_strength(strength).tensor))
+    values = latent.s.new_full((len(MEASURES), len(goals), len(strengths), len(latent)), torch.nan)
+    embeddings: list[list[Tensor]] = [[] for _ in strengths]
+    with tqdm(total=len(goals) * len(strengths), desc="measuring edits", unit="edit") as bar:
+        for g, goal in enumerate(goals):
+            rows = witness.counts(goal)
+            asked = edit(latent[rows], goal.prompt) if rows.any() else None
+            for k, strength in enumerate(strengths):
+                if asked is not None:
+                    look = witness.look(asked.with_strength(strength).tensor)
+                    values[:, g, k, rows] = witness.effect(goal, *look)
+                    embeddings[k].append(look[1])
                 bar.update()
-    values = torch.stack([torch.stack([witness.effect(goal, *look) for look in seen], dim=1)
-                          for goal, seen in zip(goals, looks, strict=True)], dim=1)  # fmt: skip
-    frechet = () if real is None else tuple(
-        frechet_distance(real, torch.cat([seen[k][1] for seen in looks])) for k in range(len(strengths)))  # fmt: skip
+    frechet = () if real is None else tuple(frechet_distance(real, torch.cat(seen)) for seen in embeddings)
     return Curve(strengths, tuple(goal.prompt for goal in goals), values, frechet)
