@@ -28,6 +28,7 @@ from tqdm import tqdm
 
 from deltaedit import domains
 from deltaedit.files import write_whole
+from deltaedit.metrics import Interval, pooled
 
 NOTEBOOK = Path("notebooks/21_one_experiment.ipynb")
 COLUMNS = ("question", "variant", "domain", "seed", "strength", "measure", "value", "low", "high", "seconds", "device",
@@ -68,6 +69,14 @@ GRID: tuple[Experiment, ...] = (
     *(Experiment("threshold", f"{x:g}", {"threshold": x}) for x in (0.0, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4)),
     *varied("relevance", regression={}, differences={"relevance": "differences"}, none={"relevance": "none"}),
     *varied("templates", all={}, one={"templates": 1}),
+    *varied("supervision", pictures={}, captions={"supervision": "captions"}),
+    *varied("method", DeltaEdit={}, captions={"supervision": "captions"}, linear_boundary={"method": "linear boundary"},
+            random_direction={"method": "random direction"}),
+    *(Experiment("method", f"global directions, {x:g}", {"method": "global directions", "knob": x})
+      for x in (0.1, 0.15, 0.2, 0.25, 0.3)),
+    *(Experiment("method", f"latent optimization, {x:g}", {"method": "latent optimization", "knob": x, "n": 24})
+      for x in (0.002, 0.008, 0.032)),
+    *(Experiment("method", f"latent mapper, {x:g}", {"method": "latent mapper", "knob": x}) for x in (0.2, 0.8, 3.2)),
 )  # fmt: skip
 
 FULL: dict[str, Any] = {"pictures": 20_000, "steps": 4000, "n": 200, "goals": 24, "n_renders": 2000,
@@ -206,20 +215,48 @@ def write_csv(path: str | Path, table: Sequence[dict[str, Any]]) -> None:
     write_whole(path, lambda p: p.write_text(text.getvalue(), encoding="utf-8"))
 
 
-def read_csv(path: str | Path, made_from: str | None = None) -> list[dict[str, Any]]:
+def read_csv(path: str | Path, domain: str | None = None) -> list[dict[str, Any]]:
     """The rows that ``write_csv`` wrote, numbers as numbers, NaN where a field is empty.
 
+    Args:
+        path: of the table; no rows where there is none.
+        domain: take its rows only, if they were measured on the weights that it has now.
+
     Raises:
-        ValueError: if a row was measured on weights other than ``made_from``.
+        ValueError: if a row of the domain was measured on other weights.
     """
+    if not Path(path).is_file():
+        return []
     with Path(path).open(encoding="utf-8", newline="") as file:
-        table = list(csv.DictReader(file))
-    other = {row["weights"] for row in table} - {made_from}
-    if made_from is not None and other:
+        table = [row for row in csv.DictReader(file) if domain in (None, row["domain"])]
+    made_from = None if domain is None or not table else weights(domain)
+    if made_from and (other := {row["weights"] for row in table} - {made_from}):
         raise ValueError(f"{path} holds what was measured on other weights, {', '.join(sorted(other))}, and these are "
                          f"{made_from}: run the experiments again.")  # fmt: skip
     numbers = ("value", "low", "high", "seconds")
     return [{**row, **{name: float(row[name] or "nan") for name in numbers}, "seed": int(row["seed"])} for row in table]
+
+
+def summary(table: Iterable[dict[str, Any]], question: str, measure: str,
+            strength: float | None = None) -> dict[str, Interval]:  # fmt: skip
+    """A measure of every variant of a question, the seeds together, see ``metrics.pooled``.
+
+    Args:
+        table: what ``rows`` or ``read_csv`` gave.
+        question, measure: as in the table.
+        strength: of a measure that is one of a curve.
+
+    Returns:
+        An interval by variant, in the table's order; not a number where a seed has none, such as the leakage at a
+        success that it never reached.
+    """
+    found: dict[str, list[Interval]] = {}
+    for row in table:
+        at = float(row["strength"]) if row["strength"] != "" else None
+        if (row["question"], row["measure"], at) == (question, measure, strength):
+            values = (math.nan if row[end] is None else row[end] for end in ("value", "low", "high"))
+            found.setdefault(row["variant"], []).append(Interval(*values))
+    return {variant: pooled(intervals) for variant, intervals in found.items()}
 
 
 def main(argv: list[str] | None = None) -> None:

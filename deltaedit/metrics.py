@@ -112,6 +112,12 @@ def pooled(intervals: Sequence[Interval]) -> Interval:
     return Interval(mean, mean - half, mean + half)
 
 
+def difference(a: Interval, b: Interval) -> Interval:
+    """``a - b``, as if what the two vary by had nothing to do with each other: too wide rather than too narrow."""
+    half = math.hypot((a.high - a.low) / 2, (b.high - b.low) / 2)
+    return Interval(a.value - b.value, a.value - b.value - half, a.value - b.value + half)
+
+
 def _check(a: Tensor, b: Tensor) -> None:
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < 2:
         shapes = f"{tuple(a.shape)} and {tuple(b.shape)}"

@@ -87,12 +87,30 @@ def test_the_table_is_tidy_and_comes_back_as_it_was(notebook, tmp_path):
     assert [(row["measure"], row["strength"], row["value"]) for row in table] == [
         ("success", "1.0", 1.0), ("leakage", "", None)]  # fmt: skip
     write_csv(tmp_path / "table.csv", table)
-    back = read_csv(tmp_path / "table.csv", weights("portraits"))
+    back = read_csv(tmp_path / "table.csv", "portraits")
     assert list(back[0]) == list(experiments.COLUMNS)
     assert (back[0]["value"], back[0]["high"], back[0]["seed"]) == (1.0, 1.1, 0)
     assert math.isnan(back[1]["value"])
-    with pytest.raises(ValueError, match="measured on other weights.*run the experiments again"):
-        read_csv(tmp_path / "table.csv", "0123456789ab")
+    assert read_csv(tmp_path / "table.csv", "pets") == read_csv(tmp_path / "none.csv") == []
+    write_csv(tmp_path / "old.csv", [{**row, "weights": "0123456789ab"} for row in table])
+    with pytest.raises(ValueError, match="measured on other weights, 0123456789ab.*run the experiments again"):
+        read_csv(tmp_path / "old.csv", "portraits")
+
+
+def test_seeds_are_summed_up_by_variant():
+    def row(variant, seed, value, strength="", measure="leakage"):
+        return {"question": "loss", "variant": variant, "seed": seed, "measure": measure, "strength": strength,
+                "value": value, "low": value and value - 0.1, "high": value and value + 0.1}  # fmt: skip
+
+    table = [row("mse", 0, 0.3), row("mse", 1, 0.5), row("cosine", 0, None), row("cosine", 1, 0.2),
+             row("mse", 0, 9.0, "1.0"), row("mse", 0, 7.0, measure="success")]  # fmt: skip
+    found = experiments.summary(table, "loss", "leakage")
+    assert list(found) == ["mse", "cosine"]
+    assert found["mse"].value == pytest.approx(0.4)
+    assert found["mse"].high - 0.4 == pytest.approx(math.hypot(0.1, 1.96 * 0.1))
+    assert math.isnan(found["cosine"].value)
+    assert experiments.summary(table, "loss", "leakage", 1.0)["mse"].value == 9.0
+    assert experiments.summary(table, "space", "leakage") == {}
 
 
 def test_the_grid_can_be_chosen_from():

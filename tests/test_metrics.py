@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from deltaedit.metrics import Interval, bootstrap, frechet_distance, pooled, precision_recall
+from deltaedit.metrics import Interval, bootstrap, difference, frechet_distance, pooled, precision_recall
 
 
 def test_frechet_distance_of_normal_distributions_is_known():
@@ -85,3 +85,4 @@ def test_intervals_of_several_seeds_grow_by_what_differs_between_them():
     assert apart.value == pytest.approx(1)
     assert apart.high - 1 == pytest.approx((0.1**2 + 1.96**2 * 0.04 / 3) ** 0.5)
     assert pooled([Interval(1.0, 0.9, 1.1)]) == pytest.approx((1.0, 0.9, 1.1))
+    assert difference(Interval(3, 2.7, 3.3), Interval(1, 0.6, 1.4)) == pytest.approx((2, 1.5, 2.5))
