@@ -29,7 +29,7 @@ from deltaedit.mapper import DeltaMapper, MapperConfig
 from deltaedit.training import MapperTraining, train_mapper
 
 HAT, OLD = "face with a hat", "old face"
-SHORT = LatentMapperTraining(steps=40, batch_size=4, lr=0.5, l2=0.01)
+SHORT = LatentMapperTraining(steps=24, batch_size=4, lr=0.5, l2=0.01)
 W_PLUS = MapperConfig((TINY.w_dim,) * (len(TINY.layout.dims) + 1), DIM)
 
 
@@ -160,7 +160,7 @@ def test_global_direction_is_the_formula(editor, latent):
 
 
 def test_optimization_goes_down_its_objective(editor, latent):
-    method = LatentOptimization(editor, steps=60, l2=0.002)
+    method = LatentOptimization(editor, steps=40, l2=0.002)
     edit = method.edit(latent, HAT)
     assert method.history[-1]["loss"] < method.history[0]["loss"] - 0.1
     before, after = clip_distance(editor, latent.tensor, HAT), clip_distance(editor, edit.tensor, HAT)
@@ -168,7 +168,7 @@ def test_optimization_goes_down_its_objective(editor, latent):
     row, moved = method.history[-1], edit.directions[0].delta_w.square().sum((1, 2)).mean()
     assert row["loss"] == pytest.approx(row["clip"] + 0.002 * row["moved"], rel=1e-4)
     assert row["moved"] == pytest.approx(float(moved), rel=0.05)
-    near = LatentOptimization(editor, steps=60, l2=1.0)
+    near = LatentOptimization(editor, steps=40, l2=1.0)
     assert near.edit(latent, HAT).directions[0].delta_w.norm() < 0.5 * edit.directions[0].delta_w.norm()
 
 
@@ -186,8 +186,8 @@ def test_identity_is_a_hook_and_holds_back(editor, latent, tmp_path):
         assert image.shape == original.shape
         return (image - original).square().mean((1, 2, 3))
 
-    free = LatentOptimization(editor, steps=40)
-    held = LatentOptimization(editor, steps=40, identity=identity, identity_weight=9)
+    free = LatentOptimization(editor, steps=20)
+    held = LatentOptimization(editor, steps=20, identity=identity, identity_weight=9)
     assert (free.identity_weight, held.identity_weight) == (0.0, 9)
     changed = [identity(method.edit(latent, HAT).tensor, latent.tensor).mean() for method in (free, held)]
     assert changed[1] < 0.5 * changed[0]
@@ -198,7 +198,7 @@ def test_identity_is_a_hook_and_holds_back(editor, latent, tmp_path):
 
 
 def test_latent_mapper_learns_its_prompt(editor, tmp_path):
-    method = LatentMapper(editor, tmp_path, replace(SHORT, steps=150))
+    method = LatentMapper(editor, tmp_path, replace(SHORT, steps=80))
     others = editor.sample(seed=99, n=8)  # it learned on other samples
     edited = method.edit(others, HAT).tensor
     log = method.history[HAT]
@@ -215,7 +215,7 @@ def test_latent_mapper_keeps_one_network_for_each_prompt_and_resumes(editor, lat
     assert not torch.allclose(whole.direction(latent, OLD).delta_w, wanted, atol=1e-2)
     assert len(list((tmp_path / "whole").iterdir())) == 2
 
-    monkeypatch.setattr(baselines, "fit", lambda *args, **more: loop.fit(*args, **more, stop_after=17))
+    monkeypatch.setattr(baselines, "fit", lambda *args, **more: loop.fit(*args, **more, stop_after=11))
     LatentMapper(editor, tmp_path / "killed", SHORT).direction(latent, HAT)
     monkeypatch.undo()
     torch.testing.assert_close(LatentMapper(editor, tmp_path / "killed", SHORT).direction(latent, HAT).delta_w, wanted)
