@@ -157,8 +157,8 @@ class LatentOptimization(Method):
 
     Minimises ``1 - cos(image_feature, text_feature) + l2 |w_plus - w_s|^2 + identity_weight * identity`` by Adam. The
     learning rate rises over the first 5 % of the steps and falls over the last quarter, as in StyleGAN2's projector.
-    Its knob is ``l2``. The squared distance is a sum, as in the published code, over the 18 x 512 numbers of FFHQ's
-    W+; a smaller W+ needs a larger ``l2``.
+    Its knob is ``l2``: 0.008 is for FFHQ's 18 x 512 numbers of W+, over which the published code sums, and for OpenAI's
+    CLIP.
 
     Args:
         steps: the paper takes 200 to 300.
@@ -289,9 +289,9 @@ class LatentMapper(Method):
             return self._mappers[prompt]
         editor, config, generator = self.editor, self.config, self.editor.generator
         text, device = editor.text_feature(prompt), editor.device
-        about = {**asdict(config), "prompt": prompt, "truncation": editor.domain.truncation,
-                 "identity": self.identity is not None, "generator": generator.fingerprint(),
-                 "clip": editor.clip.fingerprint()}  # fmt: skip
+        hook = self.identity and getattr(self.identity, "__qualname__", type(self.identity).__qualname__)
+        about = {**asdict(config), "prompt": prompt, "truncation": editor.domain.truncation, "identity": hook,
+                 "generator": generator.fingerprint(), "clip": editor.clip.fingerprint()}  # fmt: skip
         place = self.folder / hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]
         with torch.random.fork_rng(devices=[]):  # the caller's randomness stays as it is
             torch.manual_seed(config.seed)
