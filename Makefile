@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.stamp
 # `make book PY=python` uses the environment that is active (conda, say) and makes none.
 ENV    := $(if $(filter $(VENV)/bin/python,$(PY)),$(STAMP))
 
-.PHONY: help env book figures quick test lab bench weights lint hooks lock clean
+.PHONY: help env book figures quick test lab bench experiments weights lint hooks lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -19,6 +19,8 @@ help:
 	@echo "make lab       open the notebooks in JupyterLab"
 	@echo "make figures   run every notebook again, changed or not; build no pages"
 	@echo "make bench     measure what the README promises, into figures/ (ARGS=\"--only large\" for FFHQ's size)"
+	@echo "make experiments   run what is not done of the full grid, for hours, into figures/experiments.csv"
+	@echo "               (ARGS=\"--only loss space\" picks questions, \"--seeds 0 --jobs 1\" saves; it can be stopped)"
 	@echo "make weights   train the models of every world    (WORLD=portraits to pick one)"
 	@echo "make lint      ruff, and no notebook with outputs"
 	@echo "make hooks     strip notebooks as they are committed, in this clone"
@@ -53,6 +55,9 @@ lab: $(ENV)
 
 bench: $(ENV)
 	$(PY) tests/bench.py $(ARGS)
+
+experiments: $(ENV)
+	$(PY) -m deltaedit.experiments --table figures/experiments.csv $(ARGS)
 
 weights: $(ENV)
 	$(PY) -m deltaedit.worlds.train all $(if $(WORLD),--world $(WORLD))

@@ -166,7 +166,8 @@ class LatentOptimization(Method):
         identity: the paper compares faces by ArcFace; None leaves the term out, and ``identity_weight`` is then 0.
 
     Attributes:
-        history: of the last call, a row a step with means over pictures: ``loss``, ``clip`` and ``moved``, |w - w_s|^2.
+        history: of the last call, a row a step with means over pictures: ``loss``, ``clip``, and in ``moved`` the
+            squared distance from where it began.
     """
 
     name = "StyleCLIP latent optimization"

@@ -60,7 +60,7 @@ def varied(question: str, **variants: dict[str, Any]) -> tuple[Experiment, ...]:
 GRID: tuple[Experiment, ...] = (
     *varied("condition", unit_delta={}, delta={"condition": "delta"}, target={"condition": "target"}),
     *varied("source in the condition", yes={}, no={"sees_source": False}),
-    *varied("space", S={}, W_plus={"space": "w_plus"}),
+    *varied("space", S={}, W_plus={"space": "w_plus", "groups": 1}),
     *varied("groups", three={}, one={"groups": 1}),
     *varied("loss", both={}, mse={"loss": "mse"}, cosine={"loss": "cosine"}),
     *(Experiment("pictures", f"{n:,}", {"pictures": n} if n != 20_000 else {})
@@ -69,20 +69,21 @@ GRID: tuple[Experiment, ...] = (
     *(Experiment("threshold", f"{x:g}", {"threshold": x}) for x in (0.0, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4)),
     *varied("relevance", regression={}, differences={"relevance": "differences"}, none={"relevance": "none"}),
     *varied("templates", all={}, one={"templates": 1}),
+    *varied("CLIP", medium={}, small={"clip": "small"}, large={"clip": "large"}),
     *varied("supervision", pictures={}, captions={"supervision": "captions"}),
     *varied("method", DeltaEdit={}, captions={"supervision": "captions"}, linear_boundary={"method": "linear boundary"},
             random_direction={"method": "random direction"}),
     *(Experiment("method", f"global directions, {x:g}", {"method": "global directions", "knob": x})
       for x in (0.1, 0.15, 0.2, 0.25, 0.3)),
-    *(Experiment("method", f"latent optimization, {x:g}", {"method": "latent optimization", "knob": x, "n": 24})
+    *(Experiment("method", f"latent optimization, {x:g}", {"method": "latent optimization", "knob": x, "n_judged": 24})
       for x in (0.002, 0.008, 0.032)),
     *(Experiment("method", f"latent mapper, {x:g}", {"method": "latent mapper", "knob": x}) for x in (0.2, 0.8, 3.2)),
 )  # fmt: skip
 
-FULL: dict[str, Any] = {"pictures": 20_000, "steps": 4000, "n": 200, "goals": 24, "n_renders": 2000,
+FULL: dict[str, Any] = {"pictures": 20_000, "steps": 4000, "n_judged": 200, "goals": 24, "n_renders": 2000,
                         "strengths": [0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0]}  # fmt: skip
 """What all runs have in common where an experiment says nothing else."""
-REDUCED: dict[str, Any] = {**FULL, "pictures": 3000, "steps": 400, "n": 60, "goals": 6, "n_renders": 0,
+REDUCED: dict[str, Any] = {**FULL, "pictures": 3000, "steps": 400, "n_judged": 60, "goals": 6, "n_renders": 0,
                            "strengths": [0.5, 1.0, 1.5, 2.0]}  # fmt: skip
 """The same, on little: enough to see which way it goes, with wide intervals, in a minute each."""
 
