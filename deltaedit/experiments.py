@@ -14,7 +14,6 @@ import csv
 import hashlib
 import io
 import json
-import math
 import os
 import subprocess
 import sys
@@ -97,17 +96,16 @@ def weights(domain: str | Path) -> str:
     return digest.hexdigest()[:12]
 
 
-def choose(questions: Sequence[str], grid: Iterable[Experiment] = GRID) -> list[Experiment]:
-    """The experiments of some questions; of all where none is named.
+def choose(questions: Sequence[str]) -> list[Experiment]:
+    """The grid's experiments of some questions; of all where none is named.
 
     Raises:
         ValueError: if there is no such question; the message lists those there are.
     """
-    grid = list(grid)
-    known = list(dict.fromkeys(experiment.question for experiment in grid))
+    known = list(dict.fromkeys(experiment.question for experiment in GRID))
     if unknown := [question for question in questions if question not in known]:
         raise ValueError(f"there is no experiment {unknown[0]!r}: choose among {', '.join(known)}.")
-    return [experiment for experiment in grid if not questions or experiment.question in questions]
+    return [experiment for experiment in GRID if not questions or experiment.question in questions]
 
 
 def run(experiments: Sequence[Experiment], out: str | Path, *, notebook: str | Path = NOTEBOOK,
@@ -202,7 +200,7 @@ def rows(results: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
                  "weights": result["weights"]}  # fmt: skip
         for name, interval in result["measures"].items():
             measure, _, strength = name.partition(" at strength ")
-            value, low, high = (None if x is None or not math.isfinite(x) else round(x, 4) for x in interval)
+            value, low, high = (round(x, 4) for x in interval)  # a NaN stays one
             out.append({**about, "strength": strength, "measure": measure, "value": value, "low": low, "high": high})
     return out
 
@@ -212,7 +210,7 @@ def write_csv(path: str | Path, table: Sequence[dict[str, Any]]) -> None:
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(table)
+    writer.writerows({k: "" if v != v else v for k, v in row.items()} for row in table)
     write_whole(path, lambda p: p.write_text(text.getvalue(), encoding="utf-8"))
 
 
@@ -255,8 +253,7 @@ def summary(table: Iterable[dict[str, Any]], question: str, measure: str,
     for row in table:
         at = float(row["strength"]) if row["strength"] != "" else None
         if (row["question"], row["measure"], at) == (question, measure, strength):
-            values = (math.nan if row[end] is None else row[end] for end in ("value", "low", "high"))
-            found.setdefault(row["variant"], []).append(Interval(*values))
+            found.setdefault(row["variant"], []).append(Interval(row["value"], row["low"], row["high"]))
     return {variant: pooled(intervals) for variant, intervals in found.items()}
 
 
@@ -268,17 +265,21 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--jobs", type=int, default=2, help="notebooks at a time")
     parser.add_argument("--reduced", action="store_true", help="on little: which way it goes, in minutes")
+    parser.add_argument("--notebook", type=Path, default=NOTEBOOK)
     parser.add_argument("--out", type=Path, default=Path("runs/experiments"), help="results, by weights")
-    parser.add_argument("--table", type=Path, help="where all results go together as CSV")
+    parser.add_argument("--table", type=Path, help="CSV that the results go to, in the place of older ones of theirs")
     arguments = parser.parse_args(argv)
     try:
-        chosen = choose(arguments.only)
-        results = run(chosen, arguments.out, domain=arguments.domain, seeds=arguments.seeds, jobs=arguments.jobs,
-                      **(REDUCED if arguments.reduced else FULL))  # fmt: skip
+        chosen, common = choose(arguments.only), REDUCED if arguments.reduced else FULL
+        results = run(chosen, arguments.out, notebook=arguments.notebook, domain=arguments.domain,
+                      seeds=arguments.seeds, jobs=arguments.jobs, **common)  # fmt: skip
     except (ValueError, RuntimeError) as error:
         sys.exit(str(error))
     if arguments.table:
-        write_csv(arguments.table, rows(results))
+        now, asked = weights(arguments.domain), {experiment.question for experiment in chosen}
+        kept = [row for row in read_csv(arguments.table) if row["domain"] != arguments.domain
+                or (row["weights"] == now and row["question"] not in asked)]  # fmt: skip
+        write_csv(arguments.table, kept + rows(results))
 
 
 if __name__ == "__main__":
