@@ -93,6 +93,8 @@ class WPlus(Method):
     """DeltaEdit in W+: a mapper trained with ``space="w_plus"`` moves ``w_plus``, of which affine layers make styles.
 
     DeltaEdit argues for S (Lyu et al. 2023, section 3); this is the other choice. It has no relevance, hence no knob.
+    A sample's w is the same for all layers: of it, the mapper's normalisation across the layers of a group leaves only
+    signs; with ``groups=1`` all of it is seen.
 
     Raises:
         ValueError: if the mapper is none for W+ of this generator and this CLIP.
