@@ -185,7 +185,8 @@ def _number(value: Any, name: str) -> float:
 
 def _whole(value: Any, name: str, low: int, high: int) -> int:
     if type(value) is not int or not low <= value <= high:
-        raise ValueError(f"{name} of a recipe must be a whole number from {low} to {high}. Got {_shown(value)}.")
+        bounds = f"from {low} to {high}" if high <= MOST else "of 64 bits at most"
+        raise ValueError(f"{name} of a recipe must be a whole number {bounds}. Got {_shown(value)}.")
     return value
 
 

@@ -150,8 +150,9 @@ class EditorWidget(iw.VBox):
             widget.observe(lambda change, step=step: self._act(step, change["new"]), "value")
 
         def wipe(_: object = None) -> None:
-            self.divider.value = (f"<style>.{mark} .deltaedit-after{{clip-path:inset(0 0 0 {self.wipe.value}%)}}"
-                                  "</style>")  # fmt: skip
+            at = f"{self.wipe.value}%"
+            self.divider.value = (f"<style>.{mark} .deltaedit-after{{clip-path:inset(0 0 0 {at})}}"
+                                  f".{mark} .deltaedit-stack::after{{left:{at}}}</style>")  # fmt: skip
 
         self.wipe.observe(wipe, "value")
         wipe()
@@ -163,7 +164,7 @@ class EditorWidget(iw.VBox):
         stack = iw.Box([self.before, self.after], layout=iw.Layout(width=f"{size}px")).add_class("deltaedit-stack")
         pictures = iw.HBox([small, iw.VBox([_name("after"), stack])]).add_class("deltaedit-pictures")
         compare = iw.HBox([self.wipe, self.hold]).add_class("deltaedit-bar")
-        return iw.VBox([pictures, compare, self.table, self.strip]).add_class("deltaedit-stage")
+        return iw.VBox([pictures, compare, self.table]).add_class("deltaedit-stage")
 
     def _panel(self) -> iw.Widget:
         def bar(*widgets: iw.Widget) -> iw.Widget:
@@ -176,7 +177,7 @@ class EditorWidget(iw.VBox):
             bar(self.prompt, self.buttons["Add"]), self.message, buttons("Load its domain", "Load anyway"), self.rows,
             bar(self.threshold), bar(self.seed, self.buttons["Another"]), bar(self.truncation),
             bar(self.upload, self.open), bar(self.progress),
-            buttons("Undo", "Redo", "Reset", "Save", "Code"), self.told,
+            buttons("Undo", "Redo", "Reset", "Save", "Code"), self.told, self.strip,
         ]).add_class("deltaedit-panel")  # fmt: skip
 
     # What a touch does.
@@ -431,7 +432,7 @@ def changes_table(changes: Sequence[Change], judged: bool) -> str:
         lines.append(f'<tr><th scope="row" title="{html.escape(c.name)}">{html.escape(c.name)}</th>'
                      f"<td>{_signed(c.before)}</td><td>{_signed(c.after)}</td>"
                      f'<td><i{kind} style="--by:{abs(by) / most:.3f}"></i></td></tr>')  # fmt: skip
-    head = "".join(f'<th scope="col">{name}</th>' for name in ("", "before", "after", "change"))
+    head = "".join(f'<th scope="col">{name}</th>' for name in ("seen", "before", "after", "change"))
     return (f'<table class="deltaedit-changes"><caption>{caption}</caption><thead><tr>{head}</tr></thead>'
             f"<tbody>{''.join(lines)}</tbody></table>")  # fmt: skip
 

@@ -17,7 +17,7 @@ import nbformat
 from nbformat.v4 import new_code_cell, new_notebook
 
 ROOT = Path(__file__).resolve().parents[1]
-LIMIT = 50_000_000  # bytes that a browser may send at once, as `make lab` has it
+LIMIT = 2**28  # bytes that a browser may send at once, as `make lab` has it
 
 
 def chromium() -> str | None:
