@@ -207,7 +207,7 @@ class EditorWidget(iw.VBox):
             self.prompt.value = ""
         return " ".join(map(sentence, notes))
 
-    def _find(self, files: Sequence[dict[str, Any]]) -> str | None:
+    def _find(self, files: Any) -> str | None:
         if (content := self._content(self.upload, files)) is None:
             return None
         self._finding.put(partial(self._invert, content))
@@ -238,7 +238,7 @@ class EditorWidget(iw.VBox):
         self._say(" ".join(sentence(warning.message) for warning in caught))
         self._show()
 
-    def _load(self, files: Sequence[dict[str, Any]]) -> str | None:
+    def _load(self, files: Any) -> str | None:
         if (content := self._content(self.open, files)) is None:
             return None
         try:
@@ -269,13 +269,15 @@ class EditorWidget(iw.VBox):
         _visible(recipe is not None, self.buttons["Load anyway"])
         _visible(known and recipe.domain != self.session.editor.domain.name, self.buttons["Load its domain"])
 
-    def _content(self, widget: iw.FileUpload, files: Sequence[dict[str, Any]]) -> bytes | None:
+    def _content(self, widget: iw.FileUpload, files: Any) -> bytes | None:
         """Content of the file that was chosen; the widget is emptied, so that it can be chosen again."""
         if not files:
             return None
-        content, name = files[0]["content"], files[0]["name"]
         with self._quiet():
-            widget.value = ()
+            widget.set_trait("value", type(files)())
+        if isinstance(files, dict):  # ipywidgets 7, which is what Colab has
+            files = [{"name": name, **file} for name, file in files.items()]
+        content, name = files[0]["content"], files[0]["name"]
         if len(content) > UPLOAD * 1_000_000:
             raise ValueError(f"{name} has {len(content) / 1e6:.0f} MB, and {UPLOAD} is the most: make it smaller.")
         return bytes(content)

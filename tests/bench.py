@@ -1,8 +1,8 @@
 """Measures what the README promises, into ``figures/bench.json``: ``make bench``, ten minutes a domain on two cores.
 
-Every registered domain that a world of ours draws is measured, then what FFHQ's size costs, and how soon the live editor
-answers in a browser. Speed is the median of
-many runs. What a notebook measures too is measured here in the same way, by the same functions.
+Every registered domain that a world of ours draws is measured, then what FFHQ's size costs, then how soon the live
+editor answers in a browser. Speed is the median of many runs. What a notebook measures too is measured here in the same
+way, by the same functions.
 """
 
 from __future__ import annotations
@@ -109,7 +109,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--pictures", type=int, default=10_000, help="features to extract and to train on")
     worlds = {name: folder for name, folder in FOLDERS.items() if Domain.read(folder).world is not None}
-    parser.add_argument("--only", choices=[*worlds, "large", "widget"], help="measure this, keep what was measured of the rest")
+    parser.add_argument("--only", choices=[*worlds, "large", "widget"],
+                        help="measure this, keep what was measured of the rest")  # fmt: skip
     arguments = parser.parse_args()
     start, path = time.perf_counter(), ROOT / "figures" / "bench.json"
     measures = json.loads(path.read_text(encoding="utf-8"))["measures"] if arguments.only else {}

@@ -26,8 +26,8 @@ editor = Editor.from_pretrained("{domain}")
 judge = Judge.load(domains.find("{domain}") / "judge.safetensors")
 EditorWidget(editor, judge.readings, worlds.prompts(editor.domain), seed={seed})
 """
-# Touches, and looks when the next picture is there: loaded, and in the frame that the browser draws next. Then it rests,
-# so that table and strip are drawn too.
+# Touches, and looks when the next picture is there: loaded, and in the frame that the browser draws next. Then it
+# rests, so that table and strip are drawn too.
 TOUCH = """async ([selector, kind, value]) => {
     const image = document.querySelector('.deltaedit img.deltaedit-after');
     const target = document.querySelector(selector), start = performance.now();
@@ -68,29 +68,29 @@ def drag(page, seconds: float) -> None:
 def measure(domain: str = "portraits", runs: int = 60, seconds: float = SECONDS) -> dict[str, float]:
     """Everything about the live editor."""
     prompts = worlds.prompts(Editor.from_pretrained(domain).domain)[:9]
-    with tempfile.TemporaryDirectory() as place, browser() as page:
-        with jupyterlab(Path(place), [CELL.format(domain=domain, seed=SEED)]) as address:
-            open_editor(page, address)
-            page.wait_for_timeout(2000)
-            box = ".deltaedit input[list]"
-            asked = [page.evaluate(TOUCH, [box, "prompt", prompt]) for prompt in prompts]
-            while page.get_by_role("button", name="Delete").count() > 1:  # one slider is what is measured
-                page.get_by_role("button", name="Delete").last.click()
-                page.wait_for_timeout(300)
-            keys = ["ArrowLeft" if k // 20 % 2 == 0 else "ArrowRight" for k in range(runs + 3)]
-            moved = [page.evaluate(TOUCH, [HANDLE, "key", key]) for key in keys][3:]
-            page.evaluate(WATCH)
-            drag(page, min(5.0, seconds))
-            page.wait_for_timeout(1000)
-            memory, before = kernel_memory(), page.evaluate("window.pictures")
-            drag(page, seconds)
-            page.wait_for_timeout(2000)
-            pictures, late = page.evaluate("[window.pictures, window.seen - window.moved]")
-            grown = kernel_memory() - memory
-            value = float(page.locator(HANDLE).first.get_attribute("aria-valuetext"))
-            data = page.locator("img.deltaedit-after").evaluate(
-                "async img => Array.from(new Uint8Array(await (await fetch(img.src)).arrayBuffer()))"
-            )
+    cell = CELL.format(domain=domain, seed=SEED)
+    with tempfile.TemporaryDirectory() as place, browser() as page, jupyterlab(Path(place), [cell]) as address:
+        open_editor(page, address)
+        page.wait_for_timeout(2000)
+        box = ".deltaedit input[list]"
+        asked = [page.evaluate(TOUCH, [box, "prompt", prompt]) for prompt in prompts]
+        while page.get_by_role("button", name="Delete").count() > 1:  # one slider is what is measured
+            page.get_by_role("button", name="Delete").last.click()
+            page.wait_for_timeout(300)
+        keys = ["ArrowLeft" if k // 20 % 2 == 0 else "ArrowRight" for k in range(runs + 3)]
+        moved = [page.evaluate(TOUCH, [HANDLE, "key", key]) for key in keys][3:]
+        page.evaluate(WATCH)
+        drag(page, min(5.0, seconds))
+        page.wait_for_timeout(1000)
+        memory, before = kernel_memory(), page.evaluate("window.pictures")
+        drag(page, seconds)
+        page.wait_for_timeout(2000)
+        pictures, late = page.evaluate("[window.pictures, window.seen - window.moved]")
+        grown = kernel_memory() - memory
+        value = float(page.locator(HANDLE).first.get_attribute("aria-valuetext"))
+        data = page.locator("img.deltaedit-after").evaluate(
+            "async img => Array.from(new Uint8Array(await (await fetch(img.src)).arrayBuffer()))"
+        )
     return {
         "slider to picture, median (ms)": statistics.median(moved),
         "slider to picture, 95th percentile (ms)": float(np.percentile(moved, 95)),
