@@ -74,9 +74,10 @@ def measure(domain: str = "portraits", runs: int = 60, seconds: float = SECONDS)
         page.wait_for_timeout(2000)
         box = ".deltaedit input[list]"
         asked = [page.evaluate(TOUCH, [box, "prompt", prompt]) for prompt in prompts]
-        while page.get_by_role("button", name="Delete").count() > 1:  # one slider is what is measured
-            page.get_by_role("button", name="Delete").last.click()
-            page.wait_for_timeout(300)
+        delete = page.locator(".deltaedit-row button")
+        for left in range(len(prompts) - 1, 0, -1):  # one slider is what is measured
+            delete.last.click()
+            page.wait_for_function("n => document.querySelectorAll('.deltaedit-row').length === n", arg=left)
         keys = ["ArrowLeft" if k // 20 % 2 == 0 else "ArrowRight" for k in range(runs + 3)]
         moved = [page.evaluate(TOUCH, [HANDLE, "key", key]) for key in keys][3:]
         page.evaluate(WATCH)

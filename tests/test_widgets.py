@@ -137,6 +137,8 @@ def test_pictures_from_outside(widget):
         assert widget.settle()
         assert message in widget.message.value
         assert (widget.before.value, widget.upload.value) == (plain, ())
+    with pytest.raises(ValueError, match="large has 51 MB"):
+        widget._find({"large": {"metadata": {}, "content": bytes(51_000_000)}})  # as ipywidgets 7 has it
     widget._steps = 2
     choose(widget.upload, png(40, 30))
     assert widget.settle()
