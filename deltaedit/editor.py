@@ -81,8 +81,8 @@ class Latent(Pictures):
     def __len__(self) -> int:
         return len(self.s)
 
-    def __getitem__(self, index: int | slice) -> Latent:
-        """One picture, or some, as a Latent of their own."""
+    def __getitem__(self, index: int | slice | Tensor) -> Latent:
+        """One picture, or some, as a Latent of their own; a tensor of numbers, or of truth values, picks them too."""
         rows = torch.arange(len(self))[index].reshape(-1)
         parts = {name: getattr(self, name)[rows] for name in ("w", "s", "image_feature", "tensor")}
         before = self.source.get("rows", range(len(self)))  # some of some: say which of all
@@ -99,6 +99,7 @@ class Direction:
         delta_s: (B, S), the edit at strength 1.
         delta_w: (B, L, w_dim), what ``w_plus`` moves by besides, for the toRGB layers, which take no style code; None
             where they stay as they are, as in DeltaEdit. It is for methods that edit W+, see ``baselines``.
+        method: what gave it, if not the editor: then no recipe makes it again.
     """
 
     prompt: str
@@ -106,6 +107,7 @@ class Direction:
     threshold: float
     delta_s: Tensor
     delta_w: Tensor | None = None
+    method: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,10 +186,10 @@ class Edit(Pictures):
         picture from outside is in it as the latent that stands for it.
 
         Raises:
-            ValueError: if a direction is none of the mapper's.
+            ValueError: if a direction is of another method.
         """
-        if any(d.delta_w is not None for d in self.directions):
-            raise ValueError("only edits by the mapper have a recipe: this one moves w_plus.")
+        if others := [d.method for d in self.directions if d.method]:
+            raise ValueError(f"only edits that Editor.edit made have a recipe, not those of {others[0]}.")
         parts = [
             {
                 "prompt": d.prompt,
@@ -500,17 +502,24 @@ class Editor:
             ValueError: if a prompt is empty, or both say the same.
         """
         neutral = self.domain.neutral if neutral is None else neutral
-        for prompt in (target, neutral):
-            if not isinstance(prompt, str) or not prompt.strip():
-                raise ValueError(f'a prompt must be some words, such as "face with glasses". Got {prompt!r}.')
+        delta = self.text_feature(target) - self.text_feature(neutral)
         if target.split() == neutral.split():
             raise ValueError(f"target and neutral are both {target!r}: there is no difference to follow.")
-        for prompt in {target, neutral} - self._text.keys():
-            self._text[prompt] = self.clip.text_feature(prompt)
-        delta = self._text[target] - self._text[neutral]
         if delta.norm() < 1e-4:
             raise ValueError(f"target {target!r} and neutral {neutral!r} say the same: no difference to follow.")
         return F.normalize(delta, dim=-1) if normalize else delta
+
+    def text_feature(self, prompt: str) -> Tensor:
+        """Text feature (D,) of a prompt, unit norm; remembered for the next edit.
+
+        Raises:
+            ValueError: if the prompt is empty.
+        """
+        if not isinstance(prompt, str) or not prompt.strip():
+            raise ValueError(f'a prompt must be some words, such as "face with glasses". Got {prompt!r}.')
+        if prompt not in self._text:
+            self._text[prompt] = self.clip.text_feature(prompt)
+        return self._text[prompt]
 
     def mask(self, target: str, neutral: str | None = None, threshold: float | None = None) -> Tensor:
         """Which style channels (S,) an edit may move: those whose relevance to the prompt reaches the threshold.
@@ -523,9 +532,8 @@ class Editor:
         delta = self.text_delta(target, neutral, normalize=not self.domain.raw_threshold)
         return relevance_mask(self.relevance, delta, self._threshold(threshold))
 
-    def _directions(
-        self, latent: Latent, targets: list[str], neutral: str | None, threshold: float | None
-    ) -> tuple[Direction, ...]:
+    def check(self, latent: Latent) -> None:
+        """Raise ValueError if a latent is none of this editor's."""
         if not isinstance(latent, Latent):
             raise ValueError(f"latent must come from Editor.sample. Got {type(latent).__name__}.")
         if latent.s.shape[1] != self.generator.layout.size:
@@ -533,6 +541,11 @@ class Editor:
                 f"the latent is of another generator: it has {latent.s.shape[1]} style channels, "
                 f"this one has {self.generator.layout.size}."
             )
+
+    def _directions(
+        self, latent: Latent, targets: list[str], neutral: str | None, threshold: float | None
+    ) -> tuple[Direction, ...]:
+        self.check(latent)
         neutral, threshold = self.domain.neutral if neutral is None else neutral, self._threshold(threshold)
         masks = [self.mask(target, neutral, threshold) for target in targets]
         for target, mask in zip(targets, masks, strict=True):
@@ -540,8 +553,9 @@ class Editor:
                 warnings.warn(f"no channel reaches threshold {threshold} for {target!r}: lower it.", stacklevel=4)
         n, p = len(latent), len(targets)  # all prompts of all pictures at once: the mapper's weights are read once
         for target in targets:
-            self.text_delta(target, neutral)  # refuses what says nothing, and remembers both features
-        delta = torch.stack([self.mapper.delta(self._text[neutral], self._text[target]) for target in targets])
+            self.text_delta(target, neutral)  # refuses what says nothing
+        source = self.text_feature(neutral)
+        delta = torch.stack([self.mapper.delta(source, self.text_feature(target)) for target in targets])
         delta = delta.repeat_interleave(n, dim=0)
         delta_s = self.mapper(latent.s.repeat(p, 1), latent.image_feature.repeat(p, 1), delta).split(n)
         parts = zip(targets, delta_s, masks, strict=True)

@@ -115,7 +115,7 @@ class FeatureStore:
 
     @property
     def compared_feature(self) -> Tensor:
-        """(n, D), whose differences tell the mapper where to go: ``image_feature``."""
+        """(n, D), whose differences tell the mapper where to go; those are ``image_feature``."""
         return self.image_feature
 
     def _read(self, name: str) -> Tensor:

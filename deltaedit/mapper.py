@@ -155,9 +155,9 @@ class DeltaMapper(nn.Module):
         x = (s - self.s_mean) / self.s_std
         return torch.cat([self.get_submodule(g.name)(x, condition) for g in self.groups], dim=1) * self.s_std
 
-    def save(self, path: str | Path, **metadata: str) -> None:
-        """Write weights and configuration to one safetensors file, under a temporary name first."""
-        write_tensors(path, self.state_dict(), {"config": asdict(self.config), **metadata})
+    def save(self, path: str | Path, half: bool = False, **metadata: str) -> None:
+        """Write weights, ``half`` the size if asked, and configuration to one safetensors file, whole or not at all."""
+        write_tensors(path, self.state_dict(), {"config": asdict(self.config), **metadata}, half)
 
     @classmethod
     def load(cls, path: str | Path, device: str | torch.device = "cpu") -> DeltaMapper:
