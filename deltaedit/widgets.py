@@ -274,7 +274,7 @@ class EditorWidget(iw.VBox):
         if not files:
             return None
         with self._quiet():
-            widget.set_trait("value", type(files)())
+            widget.set_trait("value", type(widget.value)())
         if isinstance(files, dict):  # ipywidgets 7, which is what Colab has
             files = [{"name": name, **file} for name, file in files.items()]
         content, name = files[0]["content"], files[0]["name"]
