@@ -18,7 +18,8 @@ help:
 	@echo "make test      run the test suite                (ARGS=\"-k mapper\" to pick)"
 	@echo "make lab       open the notebooks in JupyterLab"
 	@echo "make figures   run every notebook again, changed or not; build no pages"
-	@echo "make bench     measure what the README promises, into figures/ (ARGS=\"--only large\" for FFHQ's size)"
+	@echo "make bench     measure what the README promises, into figures/ (ARGS=\"--only large\" for FFHQ's size,"
+	@echo "               \"--only widget\" for the live editor in a browser)"
 	@echo "make experiments   run what is not done of the full grid, for hours, into figures/experiments.csv"
 	@echo "               (ARGS=\"--only loss space\" picks questions, \"--seeds 0 --jobs 1\" saves; it can be stopped)"
 	@echo "make weights   train the models of every world    (WORLD=portraits to pick one)"
@@ -50,8 +51,9 @@ quick: $(ENV)
 test: $(ENV)
 	$(PY) -m pytest $(ARGS)
 
+# Pictures of up to 256 MB can be opened in the live editor; else a server hangs up at 10.
 lab: $(ENV)
-	$(PY) -m jupyterlab notebooks
+	$(PY) -m jupyterlab --ServerApp.tornado_settings="{'websocket_max_message_size': 268435456}" notebooks
 
 bench: $(ENV)
 	$(PY) tests/bench.py $(ARGS)

@@ -57,7 +57,7 @@ class Method(ABC):
         self.editor.check(latent)
         self.editor.text_delta(prompt)  # refuses what says nothing
         delta_s, delta_w = self._delta(latent, prompt)
-        return Direction(prompt, self.editor.domain.neutral, self.threshold, delta_s, delta_w)
+        return Direction(prompt, self.editor.domain.neutral, self.threshold, delta_s, delta_w, self.name)
 
     def edit(self, latent: Latent, prompt: str, strength: float = 1.0) -> Edit:
         """The edit; ``with_strength`` takes it farther without running the method again. Errors as in ``direction``."""
