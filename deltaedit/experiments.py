@@ -59,7 +59,7 @@ def varied(question: str, **variants: dict[str, Any]) -> tuple[Experiment, ...]:
 GRID: tuple[Experiment, ...] = (
     *varied("condition", unit_delta={}, delta={"condition": "delta"}, target={"condition": "target"}),
     *varied("source in the condition", yes={}, no={"sees_source": False}),
-    *varied("space", S={}, W_plus={"space": "w_plus", "groups": 1}),
+    *varied("space", S={}, W_plus={"space": "w_plus"}, W_plus_in_one_group={"space": "w_plus", "groups": 1}),
     *varied("groups", three={}, one={"groups": 1}),
     *varied("loss", both={}, mse={"loss": "mse"}, cosine={"loss": "cosine"}),
     *(Experiment("pictures", f"{n:,}", {"pictures": n} if n != 20_000 else {})
