@@ -79,11 +79,11 @@ GRID: tuple[Experiment, ...] = (
     *(Experiment("method", f"latent mapper, {x:g}", {"method": "latent mapper", "knob": x}) for x in (0.2, 0.8, 3.2)),
 )  # fmt: skip
 
-FULL: dict[str, Any] = {"pictures": 20_000, "steps": 4000, "n_judged": 200, "goals": 24, "n_renders": 2000,
-                        "strengths": [0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0]}  # fmt: skip
+FULL: dict[str, Any] = {"pictures": 20_000, "steps": 4000, "n_judged": 150, "goals": 24, "n_renders": 2000,
+                        "strengths": [0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.5]}  # fmt: skip
 """What all runs have in common where an experiment says nothing else."""
 REDUCED: dict[str, Any] = {**FULL, "pictures": 3000, "steps": 400, "n_judged": 60, "goals": 6, "n_renders": 0,
-                           "strengths": [0.5, 1.0, 1.5, 2.0]}  # fmt: skip
+                           "strengths": [0.35, 0.75, 1.5, 2.5]}  # fmt: skip
 """The same, on little: enough to see which way it goes, with wide intervals, in a minute each."""
 
 
@@ -136,8 +136,8 @@ def run(experiments: Sequence[Experiment], out: str | Path, *, notebook: str | P
     known = set(papermill.inspect_notebook(notebook))
     wanted: list[tuple[Experiment, int, Path]] = []
     todo: dict[Path, dict[str, Any]] = {}
-    for experiment in experiments:
-        for seed in seeds:
+    for seed in seeds:  # one after the other: a night that was cut short has finished some
+        for experiment in experiments:
             parameters = {**common, **experiment.parameters, "domain": str(domain), "seed": seed}
             if unknown := set(parameters) - known:
                 raise ValueError(f"{notebook.name} has no parameter {min(unknown)!r}, which {experiment.question!r} "
