@@ -301,10 +301,10 @@ def as_webp(png: bytes) -> bytes:
 
 def dark_pictures(stage: Path) -> dict[str, bytes]:
     """What dark pages show instead of the notebooks' figures, by the name that Jupyter Book gives to these."""
-    outputs = (output for path in sorted((stage / "notebooks").glob("*.ipynb")) if not path.match("*.part.ipynb")
+    outputs = (output for path in sorted((stage / "notebooks").glob("*.ipynb"))
                for cell in nbformat.read(path, as_version=4).cells for output in cell.get("outputs", ()))  # fmt: skip
-    bundles = (output.data for output in outputs if DARK in output.get("data", ()))
-    return {hashlib.sha256(b64decode(data["image/png"])).hexdigest(): b64decode(data[DARK]) for data in bundles}
+    return {hashlib.sha256(b64decode(output.data["image/png"])).hexdigest(): b64decode(output.metadata[DARK])
+            for output in outputs if DARK in output.get("metadata", ())}  # fmt: skip
 
 
 def lighten(html: Path, dark: dict[str, bytes]) -> None:

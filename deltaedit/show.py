@@ -34,8 +34,8 @@ INK, LIGHT_INK = "#262626", "#dedede"  # of words, axes and marks, on light and 
 # lightness too, and embeddings add a marker for each kind. All but the ink can be seen on light and on dark ground.
 COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", INK)
 MARKERS = ("o", "^", "s", "D", "v", "P", "X")
-DARK = "application/vnd.deltaedit.dark+png"
-"""Under which type a notebook keeps a figure's rendering for dark pages, beside the ``image/png``; base64."""
+DARK = "dark_png"
+"""Where a notebook keeps a figure's rendering for dark pages: in the metadata of its output, as base64."""
 
 
 def style() -> None:
@@ -58,7 +58,7 @@ def style() -> None:
         "savefig.bbox": "tight",
     })  # fmt: skip
     if shell := get_ipython():
-        shell.display_formatter.mimebundle_formatter.for_type(Figure, lambda figure: {DARK: dark(figure)})
+        shell.display_formatter.mimebundle_formatter.for_type(Figure, lambda figure: ({}, {DARK: dark(figure)}))
 
 
 def dark(figure: Figure) -> str:

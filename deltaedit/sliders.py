@@ -36,10 +36,10 @@ calc((var(--column)*1.02 + .01)*100%/(var(--columns)*1.02 - 1)) calc((var(--row)
 .reader input[type=range]{display:block;width:100%;max-width:none;height:2em;margin:0;accent-color:#c2540a}
 .reader output{font-variant-numeric:tabular-nums;font-weight:600}
 .reader .all{display:grid;gap:.4em;margin-top:.5em;font-size:.85em;text-align:center;align-items:center}
-.bench{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,17em),1fr));gap:1em 1.8em;align-items:center}
+.bench{display:flex;flex-wrap:wrap;gap:1em 1.8em;align-items:center}
 .bench .frame{--row:calc(var(--picture)*var(--prompts) + var(--prompt))}
-.bench .pair{display:grid;grid-template-columns:1fr 1fr;gap:.6em;text-align:center}
-.bench .controls{display:grid;gap:1em}
+.bench .pair{flex:3 1 19em;display:grid;grid-template-columns:1fr 1fr;gap:.6em;text-align:center}
+.bench .controls{flex:2 1 14em;display:grid;gap:1em}
 .bench fieldset{border:0;padding:0;margin:0;min-width:0}
 .bench .thumbs{display:flex;gap:.5em;margin-top:.3em}
 .bench .thumbs label{position:relative;flex:0 1 4em}

@@ -65,7 +65,7 @@ class Visit:
         self.page.wait_for_load_state("networkidle")
 
 
-@pytest.fixture()
+@pytest.fixture
 def visit(chromium: Browser) -> Iterator[Callable[..., Visit]]:
     contexts, visits = [], []
 
@@ -103,7 +103,7 @@ def test_bench_by_mouse(visit: Callable[..., Visit]):
     page = visit(FRONT).page
     before, after, slider = page.locator(".before"), page.locator(".after"), page.get_by_role("slider")
     assert changes(after, lambda: click_at(slider, 0.03))
-    assert changes(after, lambda: page.get_by_label("prompt", exact=True).select_option(index=2))
+    assert changes(after, lambda: page.get_by_role("combobox").select_option(index=2))
     assert not changes(before, lambda: click_at(slider, 0.97))
     assert changes(before, lambda: page.get_by_role("radio").nth(1).check())
     prompt = page.get_by_role("option").nth(2).text_content()
@@ -153,7 +153,8 @@ def test_without_scripts_all_frames_are_there(visit: Callable[..., Visit]):
     assert frames.first.screenshot() != frames.last.screenshot()
     sweep = visit(FIRST, scripts=False).page.locator(".sweep").first
     assert not sweep.get_by_role("slider").is_visible()
-    assert sweep.locator("noscript .frame").count() == len(sweep.locator("input").get_attribute("data-texts").split("|"))
+    values = sweep.locator("input").get_attribute("data-texts").split("|")
+    assert sweep.locator("noscript .frame").count() == len(values)
 
 
 def test_what_a_trusted_notebook_shows_moves(chromium: Browser):

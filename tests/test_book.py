@@ -272,9 +272,9 @@ def test_drawings_become_webp_exactly_and_photos_small():
 
 def test_dark_pages_show_the_dark_rendering(tmp_path: Path):
     light, other = (png(np.full((8, 8, 3), grey, np.uint8)) for grey in (255, 128))
-    bundle = {"image/png": b64encode(light).decode(), DARK: b64encode(other).decode()}
+    data, metadata = {"image/png": b64encode(light).decode()}, {DARK: b64encode(other).decode()}
     (tmp_path / "stage/notebooks").mkdir(parents=True)
-    cell = new_code_cell(outputs=[new_output("display_data", bundle)])
+    cell = new_code_cell(outputs=[new_output("display_data", data, metadata=metadata)])
     nbformat.write(notebook(cell, new_markdown_cell("x")), tmp_path / "stage/notebooks/01.ipynb")
     dark = build.dark_pictures(tmp_path / "stage")
     name = hashlib.sha256(light).hexdigest()

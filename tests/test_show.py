@@ -143,9 +143,9 @@ def test_notebooks_keep_a_dark_rendering_beside_the_usual_one(monkeypatch: pytes
     monkeypatch.setattr(show, "get_ipython", lambda: shell)
     try:
         style()
-        data, _ = shell.display_formatter.format(plt.figure())
-        assert base64.b64decode(data[show.DARK]).startswith(b"\x89PNG")
-        json.dumps(data)
+        _, metadata = shell.display_formatter.format(plt.figure())
+        assert base64.b64decode(metadata[show.DARK]).startswith(b"\x89PNG")
+        json.dumps(metadata)
     finally:
         InteractiveShell.clear_instance()
 
