@@ -59,6 +59,8 @@ FETCHED_BY_CSS = re.compile(r"""(?:@import\s+|url\(\s*)["']?((?:https?:)?//[^"')
 # An icon in the theme's script, which brings two thousand, and where a page or script names one.
 ICON = re.compile(r'(?:"([\w-]+)"|\b(\w+)):\[\d+,\d+,\[([^\]]*)\],"[0-9a-f]+",(?:"[^"]*"|\[[^\]]*\])\],?')
 ICON_USED = re.compile(r"\bfa-([\w-]+)")
+FORMULA = re.compile(r'class="(?:[^"]* )?math[ "]')
+MATHJAX = re.compile(r"<script\b[^>]*/mathjax/[^>]*></script>")
 PICTURE = re.compile(r'<img\b[^>]*\ssrc="[^"]*_images/([^"/]+)\.png"[^>]*>')
 
 
@@ -331,6 +333,8 @@ def lighten(html: Path, dark: dict[str, bytes]) -> None:
 
     for path, text in pages.items():
         text = PICTURE.sub(both, text)
+        if not FORMULA.search(text):  # Sphinx loads MathJax on all pages above one with formulas
+            text = MATHJAX.sub("", text)
         path.write_text(re.sub(r"(_images/[\w.-]+)\.png\b", r"\1.webp", text), encoding="utf-8")
 
 

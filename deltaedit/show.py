@@ -128,8 +128,8 @@ def grid(images: Sequence[Shown] | Tensor, columns: int | Sequence[str], rows: S
     return figure
 
 
-def edits(editor: Editor, latent: Latent, target: str | Sequence[str], strength: float | Sequence[float] = 1.0,
-          size: float = 1.1) -> Figure:  # fmt: skip
+def edit_grid(editor: Editor, latent: Latent, target: str | Sequence[str], strength: float | Sequence[float] = 1.0,
+              size: float = 1.1) -> Figure:  # fmt: skip
     """Edits of pictures as a grid: a row for each picture; a column for each prompt, or for each strength of one.
 
     Args:
@@ -158,7 +158,7 @@ def save(figure: Figure, path: str | Path) -> None:
     """Write a figure for a paper: words and lines as vectors, pictures with the very pixels they have.
 
     Args:
-        figure: such as ``grid`` or ``edits`` returns.
+        figure: such as ``grid`` or ``edit_grid`` returns.
         path: ending in .pdf or .svg; it is whole or not there.
 
     Raises:

@@ -50,9 +50,10 @@ calc((var(--column)*1.02 + .01)*100%/(var(--columns)*1.02 - 1)) calc((var(--row)
 color:inherit;background:none}
 .bench option{color:#262626;background:#fff}
 </style>"""
+# No > in these: a search index takes it for the end of the tag, and what follows for words.
 SWEEP_MOVES = """const t=this.dataset.texts.split('|')[this.value],s=this.closest('.sweep');
 s.style.setProperty('--row',this.value);s.querySelector('output').value=t;this.setAttribute('aria-valuetext',t)"""
-BENCH_MOVES = """const t=event.target,g=s=>this.querySelector(s),r=g('[type=range]');
+BENCH_MOVES = """const t=event.target,g=this.querySelector.bind(this),r=g('[type=range]');
 this.style.setProperty(t.dataset.moves,t.value);
 const x=this.dataset.texts.split('|')[r.value],q=g('select').selectedOptions[0].text,
 n=g('.thumbs :checked').getAttribute('aria-label');

@@ -288,10 +288,14 @@ def test_dark_pages_show_the_dark_rendering(tmp_path: Path):
     for stem in (name, "0abc"):
         (html / f"_images/{stem}.png").write_bytes(light)
     tags = [f'<img alt="a" src="../_images/{stem}.png" />' for stem in (name, "0abc")]
-    (html / "page.html").write_text(f'<i class="fa-solid fa-bars"></i>{tags[0]} {tags[1]}')
+    math = '<script defer src="../_static/mathjax/startup.js?v=1"></script>'
+    (html / "page.html").write_text(f'{math}<i class="fa-solid fa-bars"></i>{tags[0]} {tags[1]}')
+    (html / "formula.html").write_text(f'{math}<span class="math notranslate">x</span>')
     build.lighten(html, dark)
     page = (html / "page.html").read_text()
     assert page.count('alt="a"') == 3
+    assert "mathjax" not in page
+    assert math in (html / "formula.html").read_text()
     assert re.search(rf'class="for-light"><img [^>]*/{name}\.webp"[^>]*></span><span class="for-dark">'
                      rf'<img loading="lazy" [^>]*/{name}-dark\.webp"', page)  # fmt: skip
     assert {path.name for path in (html / "_images").iterdir()} == {f"{name}.webp", f"{name}-dark.webp", "0abc.webp"}

@@ -18,7 +18,7 @@ matplotlib.use("agg")
 
 import matplotlib.pyplot as plt
 
-from deltaedit.show import COLORS, INK, LIGHT_INK, Table, bars, dark, edits, embedding, grid, pixels, save, style
+from deltaedit.show import COLORS, INK, LIGHT_INK, Table, bars, dark, edit_grid, embedding, grid, pixels, save, style
 
 
 @pytest.fixture(autouse=True)
@@ -79,22 +79,22 @@ def fake_editor() -> SimpleNamespace:
 
 def test_edits_are_a_grid_of_prompts_or_of_strengths():
     editor, latent = fake_editor(), SimpleNamespace(images=[Image.new("RGB", (8, 8), c) for c in ("red", "blue")])
-    figure = edits(editor, latent, ["a hat", "old"], strength=2)
+    figure = edit_grid(editor, latent, ["a hat", "old"], strength=2)
     assert [axis.get_title() for axis in figure.axes[:3]] == ["as drawn", "a hat", "old"]
     assert [axis.images[0].get_array()[0, 0].tolist() for axis in figure.axes[::3]] == [[255, 0, 0], [0, 0, 255]]
     assert editor.asked == [("a hat", 2), ("old", 2)]
-    figure = edits(editor, latent, "a hat", strength=[-1, 0.5])
+    figure = edit_grid(editor, latent, "a hat", strength=[-1, 0.5])
     assert [axis.get_title() for axis in figure.axes] == ["−1", "0.5", "", ""]
     assert [axis.images[0].get_array()[0, 0, 0] for axis in figure.axes] == [50, 125] * 2
     with pytest.raises(ValueError, match="several of one only"):
-        edits(editor, latent, ["a hat", "old"], strength=[0, 1])
+        edit_grid(editor, latent, ["a hat", "old"], strength=[0, 1])
 
 
 @pytest.mark.parametrize("kind", ["pdf", "svg"])
 def test_figures_for_papers_have_vector_words_and_the_very_pixels(kind: str, tmp_path: Path):
     noise = np.random.default_rng(0).integers(0, 256, (6, 5, 3), dtype=np.uint8)
     figure = grid([noise, noise[::-1].copy()], columns=["first", "second"])
-    for name in ("a", "b"):
+    for name in ("first", "a", "b"):  # the first draws the layout
         save(figure, tmp_path / f"{name}.{kind}")
     written = (tmp_path / f"a.{kind}").read_bytes()
     assert written == (tmp_path / f"b.{kind}").read_bytes(), "the same figure must be the same file"
