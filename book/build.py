@@ -40,8 +40,8 @@ JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
 # What `--quick` gives notebooks where nothing else is said: enough to see that they run, too little to mean anything.
 QUICK = {"n": 200, "n_map": 60, "n_pairs": 12, "n_toggle": 16, "n_tried": 1, "n_steps": 24, "steps": 60, "n_judged": 16,
          "steps_ablation": 12, "n_crowd": 16, "n_sweep": 8, "n_drawn": 64, "n_compared": 400, "n_inverted": 16,
-         "n_captions": 300, "n_channels": 3, "n_latents": 4, "rounds": 2, "full_size": 64, "steps_full": 2,
-         "compiled": False, "download": False,
+         "n_captions": 300, "n_labelled": 200, "n_channels": 3, "n_latents": 4, "rounds": 2, "steps_prompt": 10,
+         "full_size": 64, "steps_full": 2, "compiled": False, "download": False,
          "figures": str(ROOT / "_build/quick/figures"), "runs": str(ROOT / "_build/quick/runs")}  # fmt: skip
 CELL_MINUTES = 20  # no cell takes five on two quiet cores; one that hangs must not hang the build
 WIDGET = "application/vnd.jupyter.widget-view+json"

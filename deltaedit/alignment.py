@@ -66,6 +66,16 @@ def retrieval(a: Features, b: Features) -> tuple[float, float]:
     return float((similarity.argmax(axis=1) == own).mean()), float((similarity.argmax(axis=0) == own).mean())
 
 
+def kernel_alignment(a: Features, b: Features) -> float:
+    """Centred kernel alignment, linear (Kornblith et al. 2019): whether the same rows are near each other in both.
+
+    From 0 to 1, 1 where one is a rotation of the other. It asks nothing of directions: two kinds of features in spaces
+    that have nothing in common may be aligned in this sense. With fewer rows than dimensions it is never near 0.
+    """
+    a, b = (x - x.mean(axis=0) for x in _pair(a, b))
+    return float(np.square(a.T @ b).sum() / (np.linalg.norm(a.T @ a) * np.linalg.norm(b.T @ b)))
+
+
 def probe_auc(a: Features, b: Features, seed: int = 0, kernel: bool = False, folds: int = 5) -> float:
     """How well a probe tells the two kinds apart: area under the ROC curve; 0.5 is chance, 1 is always.
 
@@ -106,6 +116,7 @@ class AlignmentReport:
         kernel_auc: the same of the probe with a kernel.
         image_to_text: R@1 from the first kind to the second.
         text_to_image: R@1 from the second kind to the first.
+        cka: centred kernel alignment.
     """
 
     n: int
@@ -116,6 +127,7 @@ class AlignmentReport:
     kernel_auc: float
     image_to_text: float
     text_to_image: float
+    cka: float
 
 
 def report(image: Features, text: Features, seed: int = 0) -> AlignmentReport:
@@ -136,6 +148,7 @@ def report(image: Features, text: Features, seed: int = 0) -> AlignmentReport:
         kernel_auc=probe_auc(image, text, seed, kernel=True),
         image_to_text=there,
         text_to_image=back,
+        cka=kernel_alignment(image, text),
     )
 
 

@@ -80,8 +80,8 @@ class Latent(Pictures):
     def __len__(self) -> int:
         return len(self.s)
 
-    def __getitem__(self, index: int | slice) -> Latent:
-        """One picture, or some, as a Latent of their own."""
+    def __getitem__(self, index: int | slice | Tensor) -> Latent:
+        """One picture, or some, as a Latent of their own; a tensor of numbers, or of truth values, picks them too."""
         rows = torch.arange(len(self))[index].reshape(-1)
         parts = {name: getattr(self, name)[rows] for name in ("w", "s", "image_feature", "tensor")}
         return replace(self, **parts, source={**self.source, "rows": rows.tolist()})
@@ -95,12 +95,15 @@ class Direction:
         prompt, neutral: target and neutral prompt.
         threshold: relevance below which channels stay.
         delta_s: (B, S), the edit at strength 1.
+        delta_w: (B, L, w_dim), what ``w_plus`` moves by besides, for the toRGB layers, which take no style code; None
+            where they stay as they are, as in DeltaEdit. It is for methods that edit W+, see ``baselines``.
     """
 
     prompt: str
     neutral: str
     threshold: float
     delta_s: Tensor
+    delta_w: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,9 +133,18 @@ class Edit(Pictures):
         return edited.clamp(torch.minimum(low, self.latent.s), torch.maximum(high, self.latent.s))
 
     @cached_property
+    def w(self) -> Tensor:
+        """What the toRGB layers take: ``latent.w``, unless a direction has a ``delta_w``."""
+        w = self.latent.w
+        for strength, direction in zip(self.strengths, self.directions, strict=True):
+            if direction.delta_w is not None:
+                w = (w if w.ndim == 3 else w[:, None]) + strength * direction.delta_w
+        return w
+
+    @cached_property
     def tensor(self) -> Tensor:
         """(B, 3, H, W), the edited pictures, about [-1, 1]."""
-        return self.editor.draw(self.s, self.latent.w)
+        return self.editor.draw(self.s, self.w)
 
     @property
     def prompts(self) -> tuple[str, ...]:
@@ -402,7 +414,7 @@ class Editor:
         strengths = _strengths(strength, len(targets))
         directions = self._directions(latent, targets, neutral, threshold)
         edits = [Edit(self, latent, (part,), (x,)) for part, x in zip(directions, strengths, strict=True)]
-        s, w = torch.cat([edit.s for edit in edits]), torch.cat([latent.w] * len(edits))
+        s, w = torch.cat([edit.s for edit in edits]), torch.cat([edit.w for edit in edits])
         for edit, tensor in zip(edits, self.draw(s, w).split(len(latent)), strict=True):
             edit.__dict__["tensor"] = tensor  # where the cached property keeps it
         return edits
@@ -414,17 +426,24 @@ class Editor:
             ValueError: if a prompt is empty, or both say the same.
         """
         neutral = self.domain.neutral if neutral is None else neutral
-        for prompt in (target, neutral):
-            if not isinstance(prompt, str) or not prompt.strip():
-                raise ValueError(f'a prompt must be some words, such as "face with glasses". Got {prompt!r}.')
+        delta = self.text_feature(target) - self.text_feature(neutral)
         if target.split() == neutral.split():
             raise ValueError(f"target and neutral are both {target!r}: there is no difference to follow.")
-        for prompt in {target, neutral} - self._text.keys():
-            self._text[prompt] = self.clip.text_feature(prompt)
-        delta = self._text[target] - self._text[neutral]
         if delta.norm() < 1e-4:
             raise ValueError(f"target {target!r} and neutral {neutral!r} say the same: no difference to follow.")
         return F.normalize(delta, dim=-1) if normalize else delta
+
+    def text_feature(self, prompt: str) -> Tensor:
+        """Text feature (D,) of a prompt, unit norm; remembered for the next edit.
+
+        Raises:
+            ValueError: if the prompt is empty.
+        """
+        if not isinstance(prompt, str) or not prompt.strip():
+            raise ValueError(f'a prompt must be some words, such as "face with glasses". Got {prompt!r}.')
+        if prompt not in self._text:
+            self._text[prompt] = self.clip.text_feature(prompt)
+        return self._text[prompt]
 
     def mask(self, target: str, neutral: str | None = None, threshold: float | None = None) -> Tensor:
         """Which style channels (S,) an edit may move: those whose relevance to the prompt reaches the threshold.
@@ -437,9 +456,8 @@ class Editor:
         delta = self.text_delta(target, neutral, normalize=not self.domain.raw_threshold)
         return relevance_mask(self.relevance, delta, self._threshold(threshold))
 
-    def _directions(
-        self, latent: Latent, targets: list[str], neutral: str | None, threshold: float | None
-    ) -> tuple[Direction, ...]:
+    def check(self, latent: Latent) -> None:
+        """Raise ValueError if a latent is none of this editor's."""
         if not isinstance(latent, Latent):
             raise ValueError(f"latent must come from Editor.sample. Got {type(latent).__name__}.")
         if latent.s.shape[1] != self.generator.layout.size:
@@ -447,13 +465,22 @@ class Editor:
                 f"the latent is of another generator: it has {latent.s.shape[1]} style channels, "
                 f"this one has {self.generator.layout.size}."
             )
+
+    def _directions(
+        self, latent: Latent, targets: list[str], neutral: str | None, threshold: float | None
+    ) -> tuple[Direction, ...]:
+        self.check(latent)
         neutral, threshold = self.domain.neutral if neutral is None else neutral, self._threshold(threshold)
         masks = [self.mask(target, neutral, threshold) for target in targets]
         for target, mask in zip(targets, masks, strict=True):
             if not mask.any():
                 warnings.warn(f"no channel reaches threshold {threshold} for {target!r}: lower it.", stacklevel=4)
         n, p = len(latent), len(targets)  # all prompts of all pictures at once: the mapper's weights are read once
-        delta = torch.stack([self.text_delta(target, neutral) for target in targets]).repeat_interleave(n, dim=0)
+        for target in targets:
+            self.text_delta(target, neutral)  # refuses what says nothing
+        source = self.text_feature(neutral)
+        delta = torch.stack([self.mapper.delta(source, self.text_feature(target)) for target in targets])
+        delta = delta.repeat_interleave(n, dim=0)
         delta_s = self.mapper(latent.s.repeat(p, 1), latent.image_feature.repeat(p, 1), delta).split(n)
         parts = zip(targets, delta_s, masks, strict=True)
         return tuple(Direction(t, neutral, threshold, self.domain.gain * d * mask) for t, d, mask in parts)

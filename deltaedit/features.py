@@ -113,6 +113,11 @@ class FeatureStore:
         """(n, D), float16, unit norm to its precision."""
         return self._read("image_feature")
 
+    @property
+    def compared_feature(self) -> Tensor:
+        """(n, D), whose differences tell the mapper where to go; those are ``image_feature``."""
+        return self.image_feature
+
     def _read(self, name: str) -> Tensor:
         paths = [_pictures_path(self.folder, k) for k in range(len(self.pictures))]
         paths += [_shard_path(self.folder, k) for k in range(-(-self.size // SHARD))]

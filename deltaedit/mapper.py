@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal, get_args
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deltaedit.files import read_module, write_tensors
 from deltaedit.stylegan2 import EqualLinear, StyleGroup, StyleLayout, pixel_norm
+
+Condition = Literal["unit delta", "delta", "target"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,10 @@ class MapperConfig:
         last_activation: whether the last layer, too, ends in a leaky ReLU, as published; without it a style may fall
             as easily as it rises.
         preprocessing: how the pictures that it learned from were made ready for CLIP; see ``ClipEncoder``.
+        condition: what tells where to go: the difference of two CLIP features, at unit norm (the paper's) or as it is,
+            or the feature to arrive at (what the paper argues against).
+        sees_source: whether the feature of the picture itself is part of the condition, as in the paper.
+        groups: 3 for coarse, medium and fine modules, as in the paper, 1 for one module for all layers.
     """
 
     dims: tuple[int, ...]
@@ -33,12 +41,23 @@ class MapperConfig:
     depth: int = 4
     last_activation: bool = True
     preprocessing: str = "clip"
+    condition: Condition = "unit delta"
+    sees_source: bool = True
+    groups: int = 3
 
     def __post_init__(self) -> None:
+        if self.condition not in get_args(Condition) or self.groups not in (1, 3):
+            raise ValueError(f"condition must be one of {get_args(Condition)}, and groups 3 or 1. "
+                             f"Got {self.condition!r} and {self.groups}.")  # fmt: skip
         for name in ("feature_dim", "hidden", "depth"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be positive. Got {value}.")
+
+
+def unit_delta(source: Tensor, target: Tensor) -> Tensor:
+    """``delta_image`` or ``delta_text`` (..., D): the difference of two CLIP features, unit norm, or 0."""
+    return F.normalize(target - source, dim=-1, eps=1e-5)
 
 
 class PixelNorm(nn.Module):
@@ -57,7 +76,7 @@ class GroupMapper(nn.Module):
         inner = [config.hidden or group.width] * config.depth
         self.group = group
         self.style = nn.Sequential(PixelNorm(), *_layers([group.width, *inner]))
-        self.condition = nn.Sequential(PixelNorm(), *_layers([2 * config.feature_dim, *inner]))
+        self.condition = nn.Sequential(PixelNorm(), *_layers([(1 + config.sees_source) * config.feature_dim, *inner]))
         self.fusion = nn.Sequential(*_layers([2 * inner[-1], *inner[1:], group.width], config.last_activation))
 
     def forward(self, s: Tensor, condition: Tensor) -> Tensor:
@@ -94,10 +113,19 @@ class DeltaMapper(nn.Module):
     def __init__(self, config: MapperConfig) -> None:
         super().__init__()
         self.config, self.layout = config, StyleLayout(tuple(config.dims))
-        self.coarse, self.medium, self.fine = (GroupMapper(group, config) for group in self.layout.groups)
+        size = self.layout.size
+        self.groups = self.layout.groups if config.groups == 3 else (StyleGroup("whole", 0, size, 1, size),)
+        for group in self.groups:
+            self.add_module(group.name, GroupMapper(group, config))
         self.register_buffer("s_mean", torch.zeros(self.layout.size))
         self.register_buffer("s_std", torch.ones(self.layout.size))
         self.history: list[dict[str, float]] = []  # what ``train_mapper`` measured on the way
+
+    def delta(self, source: Tensor, target: Tensor) -> Tensor:
+        """What ``forward`` takes to go from one CLIP feature (..., D) to another, of pictures both or of texts both."""
+        if self.config.condition == "target":
+            return target
+        return target - source if self.config.condition == "delta" else unit_delta(source, target)
 
     def forward(self, s: Tensor, image_feature: Tensor, delta: Tensor) -> Tensor:
         """Style edit for pictures and the directions they shall take.
@@ -105,7 +133,7 @@ class DeltaMapper(nn.Module):
         Args:
             s: (B, S), style codes.
             image_feature: (B, D), CLIP features of the pictures of ``s``, unit norm.
-            delta: (B, D) or (D,), ``delta_image`` or ``delta_text``, unit norm.
+            delta: (B, D) or (D,), ``delta_image`` or ``delta_text``, unit norm; see :meth:`delta`.
 
         Returns:
             delta_s, (B, S).
@@ -121,13 +149,15 @@ class DeltaMapper(nn.Module):
             )
         if delta.shape not in ((dim,), (batch, dim)):
             raise ValueError(f"delta must have shape ({dim},) or ({batch}, {dim}). Got {tuple(delta.shape)}.")
-        condition = torch.cat([image_feature, delta.expand(batch, dim)], dim=1)
+        condition = delta.expand(batch, dim)
+        if self.config.sees_source:
+            condition = torch.cat([image_feature, condition], dim=1)
         x = (s - self.s_mean) / self.s_std
-        return torch.cat([part(x, condition) for part in (self.coarse, self.medium, self.fine)], dim=1) * self.s_std
+        return torch.cat([self.get_submodule(g.name)(x, condition) for g in self.groups], dim=1) * self.s_std
 
-    def save(self, path: str | Path, **metadata: str) -> None:
-        """Write weights and configuration to one safetensors file, under a temporary name first."""
-        write_tensors(path, self.state_dict(), {"config": asdict(self.config), **metadata})
+    def save(self, path: str | Path, half: bool = False, **metadata: str) -> None:
+        """Write weights, ``half`` the size if asked, and configuration to one safetensors file, whole or not at all."""
+        write_tensors(path, self.state_dict(), {"config": asdict(self.config), **metadata}, half)
 
     @classmethod
     def load(cls, path: str | Path, device: str | torch.device = "cpu") -> DeltaMapper:

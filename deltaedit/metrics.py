@@ -1,6 +1,10 @@
-"""How close two sets of pictures are, in the features of any network: Fréchet distance, precision and recall."""
+"""How close two sets of pictures are, in the features of any network, and how sure one can be of what was measured."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,9 +17,12 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
         a, b: (N, D) and (M, D), N and M well above D, or the covariances say little.
 
     Raises:
-        ValueError: for other shapes, or fewer than two rows.
+        ValueError: for other shapes, or no more rows than D.
     """
     _check(a, b)
+    if min(len(a), len(b)) <= a.shape[1]:
+        raise ValueError(f"a covariance of {a.shape[1]} features needs more than {a.shape[1]} pictures, better ten "
+                         f"times as many. Got {len(a)} and {len(b)}.")  # fmt: skip
     a, b = a.double(), b.double()
     between = (a.mean(0) - b.mean(0)).square().sum()
     s, t = a.T.cov(), b.T.cov()
@@ -53,6 +60,62 @@ def precision_recall(real: Tensor, fake: Tensor, k: int = 3, rows: int = 1024) -
         return float(torch.cat(inside).float().mean())
 
     return share(fake, real), share(real, fake)
+
+
+class Interval(NamedTuple):
+    """A measure with the ends of its interval: where it would lie with other pictures of the same kind."""
+
+    value: float
+    low: float
+    high: float
+
+
+FEWEST = 10  # pictures, for an interval
+
+
+def bootstrap(statistic: Callable[[Tensor], Tensor], n: int, times: int = 400, level: float = 0.95,
+              seed: int = 0) -> list[Interval]:  # fmt: skip
+    """Intervals of what is measured on ``n`` pictures, by drawing as many anew, with replacement (Efron 1979).
+
+    Args:
+        statistic: from how often each picture counts, (T, n), to T values of a measure, (T,), or of several, (T, K).
+        n: pictures; 10 or more.
+        times: drawn anew.
+        level: share of what is drawn that lies within an interval.
+        seed: of what is drawn: the same pictures for all that is measured on as many.
+
+    Returns:
+        An interval for each measure; draws in which it is not a number are left out.
+
+    Raises:
+        ValueError: if there are fewer than 10 pictures.
+    """
+    if n < FEWEST:
+        raise ValueError(f"an interval needs {FEWEST} pictures or more, better 100. Got {n}.")
+    drawn = torch.randint(n, (times, n), generator=torch.Generator().manual_seed(seed))
+    counts = torch.zeros(times, n).scatter_add_(1, drawn, torch.ones(times, n))
+    rows = statistic(torch.cat([torch.ones(1, n), counts])).double().reshape(times + 1, -1)  # first as they are
+    ends = rows[1:].nanquantile(rows.new_tensor([(1 - level) / 2, (1 + level) / 2]), dim=0)
+    return [Interval(*row) for row in torch.stack([rows[0], *ends], dim=1).tolist()]
+
+
+def pooled(intervals: Sequence[Interval]) -> Interval:
+    """One interval of several, of trainings with other seeds measured on the same pictures.
+
+    Its width holds both what pictures and what seeds add: half of it is ``sqrt(h² + 1.96² v / k)`` with h the root mean
+    square of the halves and v the variance between the k values.
+    """
+    values = torch.tensor([x.value for x in intervals], dtype=torch.float64)
+    halves = torch.tensor([(x.high - x.low) / 2 for x in intervals], dtype=torch.float64)
+    between = float(values.var()) / len(values) if len(values) > 1 else 0.0
+    half, mean = math.sqrt(float(halves.square().mean()) + 1.96**2 * between), float(values.mean())
+    return Interval(mean, mean - half, mean + half)
+
+
+def difference(a: Interval, b: Interval) -> Interval:
+    """``a - b``, as if what the two vary by had nothing to do with each other: too wide rather than too narrow."""
+    half = math.hypot((a.high - a.low) / 2, (b.high - b.low) / 2)
+    return Interval(a.value - b.value, a.value - b.value - half, a.value - b.value + half)
 
 
 def _check(a: Tensor, b: Tensor) -> None:

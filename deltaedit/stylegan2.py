@@ -309,13 +309,26 @@ class Generator(nn.Module):
             w = self.mapping_network(pixel_norm(z))
             return w if truncation == 1 else torch.lerp(self.w_avg, w, truncation)
 
+    def w_plus(self, w: Tensor) -> Tensor:
+        """``w_plus`` (B, num_ws, w_dim) of ``w`` (B, w_dim), the same for all layers, or as it is.
+
+        Raises:
+            ValueError: if w has neither shape.
+        """
+        if w.shape[1:] == (self.config.w_dim,):
+            return w[:, None].expand(-1, self.num_ws, -1)
+        if w.shape[1:] == (self.num_ws, self.config.w_dim):
+            return w
+        d = self.config.w_dim
+        raise ValueError(f"w must have shape (B, {d}) or (B, {self.num_ws}, {d}). Got {tuple(w.shape)}.")
+
     def styles(self, w: Tensor) -> Tensor:
         """Style code ``s`` (B, S) of ``w`` (B, w_dim) or ``w_plus`` (B, num_ws, w_dim).
 
         Raises:
             ValueError: if w has neither shape.
         """
-        w_plus = self._w_plus(w)
+        w_plus = self.w_plus(w)
         with full_precision(w_plus):
             return torch.cat([conv.affine(w_plus[:, k].float()) for k, conv in enumerate(self.convs)], dim=1)
 
@@ -352,7 +365,7 @@ class Generator(nn.Module):
         """
         if noise not in ("const", "random", "none"):
             raise ValueError(f'noise must be "const", "random" or "none". Got {noise!r}.')
-        w_plus, styles = self._w_plus(w), self.layout.split(s)
+        w_plus, styles = self.w_plus(w), self.layout.split(s)
         if s.ndim != 2 or len(s) != len(w_plus):
             raise ValueError(f"s and w must be of one batch. Got shapes {tuple(s.shape)} and {tuple(w.shape)}.")
         x, image = self.const.expand(len(s), -1, -1, -1), None
@@ -395,14 +408,6 @@ class Generator(nn.Module):
     def fingerprint(self) -> str:
         """Twelve hexadecimal digits that tell these weights from others."""
         return fingerprint(self.state_dict())
-
-    def _w_plus(self, w: Tensor) -> Tensor:
-        if w.shape[1:] == (self.config.w_dim,):
-            return w[:, None].expand(-1, self.num_ws, -1)
-        if w.shape[1:] == (self.num_ws, self.config.w_dim):
-            return w
-        d = self.config.w_dim
-        raise ValueError(f"w must have shape (B, {d}) or (B, {self.num_ws}, {d}). Got {tuple(w.shape)}.")
 
     @staticmethod
     def _noise(conv: StyledConv, noise: Noise, batch: int, rng: torch.Generator | None) -> Tensor | None:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from deltaedit.features import FeatureStore
 from deltaedit.loop import fit, learning_rate
-from deltaedit.mapper import DeltaMapper, MapperConfig
+from deltaedit.mapper import Condition, DeltaMapper, MapperConfig
 from deltaedit.stylegan2 import half_dtype
 
 LARGE = 2**24  # parameters of a mapper from which on half precision pays; FFHQ's has 83 million, a miniature's two
@@ -35,7 +35,9 @@ class MapperTraining:
         loss: "both" is the paper's, mean squared error plus one minus cosine; the others are its ablations.
         standardize: measure every style channel in its own standard deviation. The paper does not: FFHQ's style
             channels are alike in scale. Where they are not, a few channels of large scale are all that the loss sees.
-        hidden, depth, last_activation: as in ``MapperConfig``.
+        space: where the edit is made: in style space, as in the paper, or in W+, which a mapper of one width for all
+            layers then edits (``baselines.WPlus``).
+        hidden, depth, last_activation, condition, sees_source, groups: as in ``MapperConfig``.
         held_out: pictures at the end of the store kept for validation, at most a fifth of them.
         evaluate_every: steps between two validations, each of which also writes a checkpoint.
         seed: of weights and of pairs.
@@ -48,9 +50,13 @@ class MapperTraining:
     cooldown: float = 0.0
     loss: Literal["both", "mse", "cosine"] = "both"
     standardize: bool = False
+    space: Literal["s", "w_plus"] = "s"
     hidden: int | None = None
     depth: int = 4
     last_activation: bool = True
+    condition: Condition = "unit delta"
+    sees_source: bool = True
+    groups: int = 3
     held_out: int = 2000
     evaluate_every: int = 1000
     seed: int = 0
@@ -61,11 +67,8 @@ class MapperTraining:
                 raise ValueError(f"{name} must be positive. Got {getattr(self, name)}.")
         if self.loss not in ("both", "mse", "cosine"):
             raise ValueError(f'loss must be "both", "mse" or "cosine". Got {self.loss!r}.')
-
-
-def unit_delta(a: Tensor, b: Tensor) -> Tensor:
-    """``delta_image`` (B, D): the difference b - a of two image features, unit norm."""
-    return F.normalize(b - a, dim=-1, eps=1e-5)
+        if self.space not in ("s", "w_plus"):
+            raise ValueError(f'space must be "s" or "w_plus". Got {self.space!r}.')
 
 
 def home(size: int, device: str | torch.device) -> torch.device:
@@ -114,12 +117,18 @@ def train_mapper(
     if out is None:
         digest = hashlib.sha256(json.dumps(describes, sort_keys=True).encode()).hexdigest()
         out = store.folder / f"mapper-{digest[:8]}"
-    place = home(store.s.nbytes + store.image_feature.nbytes, device)
-    s, feature = store.s.to(place), store.image_feature.to(place)
+    code = store.s if config.space == "s" else store.w
+    place = home(code.nbytes + store.image_feature.nbytes, device)
+    s, feature = code.to(place), store.image_feature.to(place)
+    compared = store.compared_feature.to(feature)
     rows = len(store) - min(config.held_out, len(store) // 5)  # for training; the rest is for validation
     dims = tuple(store.manifest["dims"])
+    if config.space == "w_plus":  # a sample has one w for the layers of all styles
+        dims = (s.shape[-1],) * (len(dims) + 1)
+        s = s.repeat(1, len(dims)) if s.ndim == 2 else s.flatten(1)
     sizes = MapperConfig(dims, feature.shape[1], config.hidden, config.depth, config.last_activation,
-                         store.manifest.get("preprocessing", "clip"))  # fmt: skip
+                         store.manifest.get("preprocessing", "clip"), config.condition, config.sees_source,
+                         config.groups)  # fmt: skip
     with torch.random.fork_rng(devices=[]):  # the caller's randomness stays as it is
         torch.manual_seed(config.seed)
         mapper = DeltaMapper(sizes).to(device)
@@ -133,9 +142,10 @@ def train_mapper(
     optimizer = torch.optim.Adam(mapper.parameters(), lr=config.lr, fused=True)
 
     def losses(source: Tensor, other: Tensor) -> dict[str, Tensor]:
-        i1, i2, s1, s2 = (x[k.to(place)].to(device).float() for x in (feature, s) for k in (source, other))
+        i1, t1, t2, s1, s2 = (x[k.to(place)].to(device).float() for x, k in (
+            (feature, source), (compared, source), (compared, other), (s, source), (s, other)))  # fmt: skip
         with precision:
-            predicted = mapper(s1, F.normalize(i1, dim=-1), unit_delta(i1, i2)) / mapper.s_std
+            predicted = mapper(s1, F.normalize(i1, dim=-1), mapper.delta(t1, t2)) / mapper.s_std
         wanted = (s2 - s1) / mapper.s_std
         mse, cosine = F.mse_loss(predicted, wanted), F.cosine_similarity(predicted, wanted).mean()
         loss = {"both": mse + 1 - cosine, "mse": mse, "cosine": 1 - cosine}[config.loss]

@@ -65,6 +65,19 @@ def test_retrieval_both_ways():
     assert alignment.retrieval(a, crowded) == (1.0, 0.75)
 
 
+def test_kernel_alignment_is_blind_to_rotation_and_sees_who_is_near_whom():
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=(400, 6)) * [5, 4, 3, 1, 1, 1]
+    turn = np.linalg.qr(rng.normal(size=(6, 6)))[0]
+    assert alignment.kernel_alignment(a, a) == pytest.approx(1)
+    assert alignment.kernel_alignment(a, alignment.unit(a) @ turn) == pytest.approx(1)
+    assert alignment.kernel_alignment(a, rng.permutation(a)) < 0.05
+    x, y = alignment.unit(a), alignment.unit(rng.normal(size=(400, 6)) + a)
+    gram = [(z - z.mean(0)) @ (z - z.mean(0)).T for z in (x, y)]  # the definition, by similarities of rows
+    wanted = (gram[0] * gram[1]).sum() / np.sqrt((gram[0] ** 2).sum() * (gram[1] ** 2).sum())
+    assert alignment.kernel_alignment(x, y) == pytest.approx(wanted)
+
+
 def test_the_distance_of_opposite_kinds_is_two():
     a = np.tile([1.0, 0.0], (5, 1))
     assert mean_distance(a, -3 * a) == pytest.approx(2)

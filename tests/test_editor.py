@@ -37,6 +37,7 @@ def test_sample(editor):
     assert not torch.equal(editor.sample(seed=8, n=3).s, latent.s)
     assert [picture.size for picture in latent.images] == [(16, 16)] * 3
     assert torch.equal(latent[1].s, latent.s[1:2])
+    assert torch.equal(latent[torch.tensor([True, False, True])].s, latent.s[[0, 2]])
     assert latent[1].image == latent.images[1]
     with pytest.raises(ValueError, match=r"3 pictures: use \.images"):
         latent.image  # noqa: B018

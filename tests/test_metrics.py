@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from deltaedit.metrics import frechet_distance, precision_recall
+from deltaedit.metrics import Interval, bootstrap, difference, frechet_distance, pooled, precision_recall
 
 
 def test_frechet_distance_of_normal_distributions_is_known():
@@ -48,3 +48,41 @@ def test_other_shapes_are_refused():
         precision_recall(torch.zeros(5, 2), torch.zeros(5, 3))
     with pytest.raises(ValueError, match="more than k"):
         precision_recall(torch.zeros(3, 2), torch.zeros(5, 2))
+
+
+def test_a_covariance_needs_more_pictures_than_features():
+    with pytest.raises(ValueError, match=r"40 features needs more than 40 pictures.* Got 40 and 90"):
+        frechet_distance(torch.randn(40, 40), torch.randn(90, 40))
+
+
+def test_an_interval_holds_the_truth_as_often_as_it_says():
+    """Of the mean and of the mean square of many samples from a normal distribution."""
+    rng = torch.Generator().manual_seed(0)
+    samples = torch.randn(200, 60, generator=rng)
+
+    def moments(counts, x):
+        return torch.stack([counts @ x, counts @ x.square()], dim=1) / counts.sum(1, keepdim=True)
+
+    found = [bootstrap(lambda counts, x=x: moments(counts, x), 60, times=200) for x in samples]
+    for k, truth in enumerate((0, 1)):
+        assert sum(row[k].low <= truth <= row[k].high for row in found) / 200 == pytest.approx(0.93, abs=0.05)
+    assert found[0][0].value == pytest.approx(float(samples[0].mean()))
+    with pytest.raises(ValueError, match="an interval needs 10 pictures"):
+        bootstrap(lambda counts: counts.mean(1), 9)
+
+
+def test_what_is_no_number_in_some_draws_is_left_out():
+    x = torch.arange(20.0)
+    value, low, high = bootstrap(lambda counts: torch.where(counts[:, 0] > 0, torch.nan, counts @ x / 20), 20)[0]
+    assert value != value
+    assert 5 < low < high < 16
+
+
+def test_intervals_of_several_seeds_grow_by_what_differs_between_them():
+    same = pooled([Interval(1.0, 0.9, 1.1)] * 3)
+    assert same == pytest.approx((1.0, 0.9, 1.1))
+    apart = pooled([Interval(x, x - 0.1, x + 0.1) for x in (0.8, 1.0, 1.2)])
+    assert apart.value == pytest.approx(1)
+    assert apart.high - 1 == pytest.approx((0.1**2 + 1.96**2 * 0.04 / 3) ** 0.5)
+    assert pooled([Interval(1.0, 0.9, 1.1)]) == pytest.approx((1.0, 0.9, 1.1))
+    assert difference(Interval(3, 2.7, 3.3), Interval(1, 0.6, 1.4)) == pytest.approx((2, 1.5, 2.5))

@@ -318,6 +318,16 @@ def test_goals_ask_for_what_people_try_first():
     assert {"smiling face", "face with glasses", "bald face", "old face", "face with a beard"} <= set(prompts)
 
 
+def test_labels_are_of_what_can_be_seen():
+    factors = torch.zeros(3, len(PORTRAITS.table.names))
+    factors[1:, PORTRAITS.table.index["hat"]] = 1
+    factors[2, PORTRAITS.table.index["sunglasses"]] = 1
+    labels = evaluate.labels([Goal(PORTRAITS, "hat", True), Goal(PORTRAITS, "eye_color", "brown")], factors)
+    assert list(labels) == ["face with a hat", "face with brown eyes"]
+    assert labels["face with a hat"].tolist() == [0, 1, 1]
+    assert labels["face with brown eyes"].isnan().tolist() == [False, False, True]
+
+
 def test_a_score_counts_goals_reached_and_others_flipped():
     goal, table = Goal(PORTRAITS, "glasses", True), PORTRAITS.table
     before = torch.zeros(10, len(table.names))

@@ -10,8 +10,8 @@ from fakes import DIM, TINY, FakeClip, tiny_generator
 from deltaedit import training
 from deltaedit.features import FeatureStore, extract_features
 from deltaedit.loop import step_rng
-from deltaedit.mapper import DeltaMapper, MapperConfig
-from deltaedit.training import MapperTraining, home, plateau, train_mapper, unit_delta
+from deltaedit.mapper import DeltaMapper, MapperConfig, unit_delta
+from deltaedit.training import MapperTraining, home, plateau, train_mapper
 
 SHORT = MapperTraining(steps=60, batch_size=32, lr=0.05, evaluate_every=20, held_out=50)
 
@@ -70,14 +70,14 @@ def test_a_killed_run_goes_on_to_the_same_weights(store, tmp_path, monkeypatch):
     whole = train_mapper(store, SHORT, tmp_path / "whole")
     steps = 0
 
-    def dies(a, b):
+    def dies(mapper, a, b):
         nonlocal steps
         steps += 1
         if steps == 47:
             raise KeyboardInterrupt
         return unit_delta(a, b)
 
-    monkeypatch.setattr(training, "unit_delta", dies)
+    monkeypatch.setattr(DeltaMapper, "delta", dies)
     with pytest.raises(KeyboardInterrupt):
         train_mapper(store, SHORT, tmp_path / "killed")
     monkeypatch.undo()
@@ -112,6 +112,31 @@ def test_loss_is_that_of_the_paper_or_its_ablation(store, tmp_path, loss):
     row = train_mapper(store, replace(SHORT, steps=1, loss=loss), tmp_path).history[-1]
     wanted = {"both": row["mse"] + 1 - row["cosine"], "mse": row["mse"], "cosine": 1 - row["cosine"]}
     assert math.isclose(row["loss"], wanted[loss], rel_tol=1e-5)
+
+
+def test_ablations_change_what_the_mapper_is_told(store, tmp_path):
+    """What the condition is, what of it, and where the edit is made."""
+    feature, s = store.image_feature[:2].float(), store.s[:2].float()
+    told = {
+        condition: train_mapper(store, replace(SHORT, steps=1, condition=condition), tmp_path / condition)
+        for condition in ("unit delta", "delta", "target")
+    }
+    a, b = feature
+    torch.testing.assert_close(told["unit delta"].delta(a, b), F.normalize(b - a, dim=0))
+    torch.testing.assert_close(told["delta"].delta(a, b), b - a)
+    assert torch.equal(told["target"].delta(a, b), b)
+
+    blind = train_mapper(store, replace(SHORT, steps=1, sees_source=False), tmp_path / "blind")
+    assert torch.equal(blind(s, feature, a), blind(s, feature.flip(0), a))
+    assert not torch.equal(told["delta"](s, feature, a), told["delta"](s, feature.flip(0), a))
+
+    whole = train_mapper(store, replace(SHORT, steps=1, groups=1), tmp_path / "one")
+    whole = DeltaMapper.load(tmp_path / "one" / "mapper.safetensors")
+    assert [name for name, _ in whole.named_children()] == ["whole"]
+    assert whole(s, feature, a).shape == s.shape
+
+    w_plus = train_mapper(store, replace(SHORT, steps=1, space="w_plus"), tmp_path / "w")
+    assert w_plus.config.dims == (TINY.w_dim,) * (len(TINY.layout.dims) + 1)
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_step(store, tmp_path):

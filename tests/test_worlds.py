@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 
 import deltaedit
-from deltaedit import ClipEncoder, Domain, domains, worlds
+from deltaedit import ClipEncoder, Domain, FeatureStore, domains, worlds
+from deltaedit.features import SHARD, shard_latents
 from deltaedit.worlds import captions
 from deltaedit.worlds.captions import facts, negations
 from deltaedit.worlds.pool import latents, open_pool
@@ -351,6 +352,25 @@ def test_captions_tell_what_is_known_of_someone_but_covered(world):
         assert any(phrase in told for phrase in phrases(world.table.attribute(name))), name
     unknown = [column for name, column in world.table.index.items() if name not in world.known]
     assert (world.told(factors) == world.visible(factors))[:, unknown].all()
+
+
+@each_world
+def test_captions_of_a_store_are_of_its_pictures(world):
+    read = []
+
+    class Reader:
+        def encode_text(self, texts):
+            read.extend(texts)
+            return torch.ones(len(texts), 3)
+
+    store = FeatureStore(Path(), SHARD + 5, {"seed": 2, "truncation": 1.0})
+    features = captions.caption_features(world, store, Reader(), z_dim=64, seed=9, batch_size=400)
+    assert features.shape == (SHARD + 5, 3)
+    z = torch.cat([shard_latents(2, 0, 64), shard_latents(2, 1, 64)[:5]])
+    assert read == world.captions(world.factors_from_z(z), random.Random(9))
+    for other in (replace(store, pictures=(1,)), replace(store, manifest={"seed": 2, "truncation": 0.7})):
+        with pytest.raises(ValueError, match="of samples without truncation only. Got"):
+            captions.caption_features(world, other, Reader(), z_dim=64)
 
 
 @each_world

@@ -7,11 +7,15 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
+from tqdm import tqdm
 
+from deltaedit.features import SHARD, FeatureStore, shard_latents
 from deltaedit.worlds.table import Binary, Choice, shows
 
 if TYPE_CHECKING:
+    from deltaedit.clip import ClipEncoder
     from deltaedit.worlds.world import World
 
 Fact = tuple[str, str]  # a phrase and its form, see ``Binary``
@@ -181,3 +185,30 @@ def prompt(world: World, *values: tuple[str, bool | str]) -> str:
     noun = next((phrase for phrase, form in said if form == "noun"), world.neutral)
     things = _joined([(phrase, form) for phrase, form in said if form in ("with", "after")])
     return " ".join(f"{adjectives} {noun} {things}".split())
+
+
+@torch.no_grad()
+def caption_features(world: World, store: FeatureStore, clip: ClipEncoder, z_dim: int, seed: int = 0,
+                     batch_size: int = 256) -> Tensor:  # fmt: skip
+    """Text features (n, D) of a caption for each picture that a store was sampled with, for ``baselines.Captioned``.
+
+    The caption tells of the picture that the latent stands for, as those tell that CLIP was trained with.
+
+    Args:
+        world: whose pictures the store's generator draws.
+        store: from ``extract_features`` without truncation.
+        clip: that reads the captions.
+        z_dim: length of the generator's latents.
+        seed: of what captions tell.
+
+    Raises:
+        ValueError: if the store holds pictures that were not sampled, or truncated ones: their latents tell nothing.
+    """
+    if store.pictures or store.manifest["truncation"] != 1:
+        raise ValueError(f"captions are known of samples without truncation only. Got {sum(store.pictures)} other "
+                         f"pictures, and truncation {store.manifest['truncation']}.")  # fmt: skip
+    shards = range(-(-store.size // SHARD))
+    z = torch.cat([shard_latents(store.manifest["seed"], k, z_dim) for k in shards])[: store.size]
+    texts = captions(world, world.factors_from_z(z), random.Random(seed))
+    parts = [texts[k : k + batch_size] for k in range(0, len(texts), batch_size)]
+    return torch.cat([clip.encode_text(part) for part in tqdm(parts, desc="captions", unit="batch")])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -201,6 +201,23 @@ def switched(goal: Goal, n: int, z_dim: int, seed: int = HELD_OUT + 4) -> tuple[
     factors = table.from_z(grafted)
     came = goal.reached(factors) & table.column(table.visible(factors), goal.name)
     return without[came], grafted[came]
+
+
+def labels(goals: Iterable[Goal], factors: Tensor) -> dict[str, Tensor]:
+    """Labels (B,) of pictures by each goal's prompt, for ``baselines.LinearBoundary``.
+
+    1 for pictures that show the goal, 0 for those that do not, NaN where something hides what it is about.
+
+    Args:
+        goals: attribute values of one world.
+        factors: (B, len(names)), given or read by the judge.
+    """
+    out = {}
+    for goal in goals:
+        table = goal.world.table
+        hidden = ~table.column(table.visible(factors), goal.name)
+        out[goal.prompt] = goal.reached(factors).float().masked_fill(hidden, float("nan"))
+    return out
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from deltaedit.clip import ClipEncoder
 from deltaedit.domains import CLIP, ENCODER, GENERATOR, Domain
+from deltaedit.domains import MAPPER as MAPPER_FILE
 from deltaedit.editor import Editor
 from deltaedit.features import extract_features
 from deltaedit.files import write_json, write_tensors
@@ -208,6 +209,7 @@ def make_domain(world: World, runs: Path, out: Path, device: torch.device, pictu
     best = evaluate.best_setting(grid)
     editor.domain = replace(editor.domain, gain=best["gain"], threshold=best["threshold"])
     editor.save_pretrained(out)
+    mapper.save(out / MAPPER_FILE, half=True)  # half the size in the package, and the scores below are of it
     reference = estimate_relevance(generator, clip, out=place / DIFFERENCES)
     write_tensors(out / DIFFERENCES, {"relevance": reference.half()}, {"generator": generator.fingerprint()})
     scores = evaluate.score_edits(Editor.from_pretrained(out, device), judge)

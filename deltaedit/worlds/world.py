@@ -68,6 +68,7 @@ class World:
             by: words that captions know, in an order in which no caption has them.
         coarse: attributes that a model sees first.
         kept: attributes, more or less or one of several, that an edit which does not name them should leave alone.
+        identity: attributes by which a person would know a portrait again, also after an edit.
         examples: what the book shows.
         apart: pairs of attribute values, each its own, that no caption names together: what CLIP makes of such pairs
             it has not read. None of them may be told by a noun, and of a pair one at most is denied with «no»: «glasses
@@ -89,6 +90,7 @@ class World:
     asks: tuple[Value | tuple[str, bool | str, str], ...]
     coarse: tuple[str, ...]
     kept: tuple[str, ...]
+    identity: tuple[str, ...]
     examples: Examples
     apart: tuple[tuple[Value, Value], ...] = ()
     known: tuple[str, ...] = ()

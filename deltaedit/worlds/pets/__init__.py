@@ -120,6 +120,7 @@ WORLD = World(
     ),
     coarse=("species", "fur_color", "pattern", "background"),
     kept=("fur_color", "eye_color", "nose_color", "head_width", "background"),
+    identity=("yaw", "species", "fur_color", "pattern", "head_width", "jaw", "eye_color", "nose_color", "background"),
     examples=Examples(
         first=("cat", "dog", "happy pet", "pet with floppy ears", "pet with blue eyes", "pet with orange fur",
                "pet with striped fur", "pet with its tongue out", "pet with a hat"),

@@ -85,6 +85,7 @@ WORLD = World(
     ),
     coarse=("hat", "hair_color", "clothes", "background"),
     kept=("skin", "eye_color", "face_width", "background", "clothes"),
+    identity=("yaw", "skin", "face_width", "jaw", "nose_size", "eye_color", "clothes", "background"),
     examples=Examples(
         first=("smiling face", "face with glasses", "face with sunglasses", "face with a hat", "face with a beard",
                "old face", "bald face", "face with blond hair", "face with blue hair"),

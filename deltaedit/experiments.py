@@ -1,0 +1,284 @@
+"""Experiments as a habit: one notebook, many parameters, one table; what is done is not done again.
+
+    python -m deltaedit.experiments --only loss space     two questions of the full grid
+    python -m deltaedit.experiments --reduced --jobs 1    all of them on little, one after the other
+
+Every run is the notebook with parameters of its own, and leaves one JSON file: parameters, seed, weights, versions,
+device, seconds, measures. An experiment is added by adding its parameters to ``GRID``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import io
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from deltaedit import domains
+from deltaedit.files import write_whole
+from deltaedit.metrics import Interval, pooled
+
+NOTEBOOK = Path("notebooks/21_one_experiment.ipynb")
+COLUMNS = ("question", "variant", "domain", "seed", "strength", "measure", "value", "low", "high", "seconds", "device",
+           "torch", "weights")  # fmt: skip
+WRITTEN = {"measures", "parameters", "seed", "weights", "seconds", "device", "versions"}
+"""What a run writes: see ``record.write_record``. A measure is a value with the ends of its interval."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One variant of one question, as parameters of the notebook that differ from its own.
+
+    Attributes:
+        question: what is varied.
+        variant: how, as a reader sees it.
+        parameters: of the notebook; none for the method as it ships.
+    """
+
+    question: str
+    variant: str
+    parameters: dict[str, Any]
+
+
+def varied(question: str, **variants: dict[str, Any]) -> tuple[Experiment, ...]:
+    """The experiments of one question, with underscores in the names of its variants for spaces."""
+    return tuple(Experiment(question, name.replace("_", " "), parameters) for name, parameters in variants.items())
+
+
+GRID: tuple[Experiment, ...] = (
+    *varied("condition", unit_delta={}, delta={"condition": "delta"}, target={"condition": "target"}),
+    *varied("source in the condition", yes={}, no={"sees_source": False}),
+    *varied("space", S={}, W_plus={"space": "w_plus"}),
+    *varied("groups", three={}, one={"groups": 1}),
+    *varied("loss", both={}, mse={"loss": "mse"}, cosine={"loss": "cosine"}),
+    *(Experiment("pictures", f"{n:,}", {"pictures": n} if n != 20_000 else {})
+      for n in (1000, 3000, 10_000, 20_000, 50_000, 200_000)),
+    *(Experiment("steps", f"{n:,}", {"steps": n} if n != 4000 else {}) for n in (250, 1000, 4000, 16_000)),
+    *(Experiment("threshold", f"{x:g}", {"threshold": x}) for x in (0.0, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4)),
+    *varied("relevance", regression={}, differences={"relevance": "differences"}, none={"relevance": "none"}),
+    *varied("templates", all={}, one={"templates": 1}),
+    *varied("supervision", pictures={}, captions={"supervision": "captions"}),
+    *varied("method", DeltaEdit={}, captions={"supervision": "captions"}, linear_boundary={"method": "linear boundary"},
+            random_direction={"method": "random direction"}),
+    *(Experiment("method", f"global directions, {x:g}", {"method": "global directions", "knob": x})
+      for x in (0.1, 0.15, 0.2, 0.25, 0.3)),
+    *(Experiment("method", f"latent optimization, {x:g}", {"method": "latent optimization", "knob": x, "n": 24})
+      for x in (0.002, 0.008, 0.032)),
+    *(Experiment("method", f"latent mapper, {x:g}", {"method": "latent mapper", "knob": x}) for x in (0.2, 0.8, 3.2)),
+)  # fmt: skip
+
+FULL: dict[str, Any] = {"pictures": 20_000, "steps": 4000, "n": 200, "goals": 24, "n_renders": 2000,
+                        "strengths": [0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0]}  # fmt: skip
+"""What all runs have in common where an experiment says nothing else."""
+REDUCED: dict[str, Any] = {**FULL, "pictures": 3000, "steps": 400, "n": 60, "goals": 6, "n_renders": 0,
+                           "strengths": [0.5, 1.0, 1.5, 2.0]}  # fmt: skip
+"""The same, on little: enough to see which way it goes, with wide intervals, in a minute each."""
+
+
+def weights(domain: str | Path) -> str:
+    """Twelve digits that tell the weights and the card of a domain's folder from any others."""
+    digest = hashlib.sha256()
+    folder = domains.find(domain)
+    for path in sorted([*folder.glob("*.safetensors"), folder / domains.CARD]):
+        digest.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:12]
+
+
+def choose(questions: Sequence[str], grid: Iterable[Experiment] = GRID) -> list[Experiment]:
+    """The experiments of some questions; of all where none is named.
+
+    Raises:
+        ValueError: if there is no such question; the message lists those there are.
+    """
+    grid = list(grid)
+    known = list(dict.fromkeys(experiment.question for experiment in grid))
+    if unknown := [question for question in questions if question not in known]:
+        raise ValueError(f"there is no experiment {unknown[0]!r}: choose among {', '.join(known)}.")
+    return [experiment for experiment in grid if not questions or experiment.question in questions]
+
+
+def run(experiments: Sequence[Experiment], out: str | Path, *, notebook: str | Path = NOTEBOOK,
+        domain: str = "portraits", seeds: Sequence[int] = (0,), jobs: int = 2,
+        **common: Any) -> list[dict[str, Any]]:  # fmt: skip
+    """Run what is not done yet, several at a time, and give all results.
+
+    Args:
+        experiments: of ``GRID``, or your own.
+        out: folder for results, one JSON file each with the notebook that made it, in a folder named after the weights.
+        notebook: whose parameters they are; it writes what ``WRITTEN`` names to the file that is its parameter ``out``.
+        domain: a registered name or a folder.
+        seeds: every experiment is run with each.
+        jobs: notebooks at a time, which share the processor's cores.
+        common: further parameters of all, below those of an experiment.
+
+    Returns:
+        What each run wrote, with ``question`` and ``variant`` added; experiments of the same parameters share one.
+
+    Raises:
+        ValueError: if the notebook lacks a parameter.
+        RuntimeError: if runs failed, after the others have ended; the message names them and where their notebooks are.
+    """
+    import papermill
+
+    notebook, place = Path(notebook).resolve(), Path(out).resolve() / weights(domain)
+    source = hashlib.sha256(notebook.read_bytes()).hexdigest()
+    known = set(papermill.inspect_notebook(notebook))
+    wanted: list[tuple[Experiment, int, Path]] = []
+    todo: dict[Path, dict[str, Any]] = {}
+    for experiment in experiments:
+        for seed in seeds:
+            parameters = {**common, **experiment.parameters, "domain": str(domain), "seed": seed}
+            if unknown := set(parameters) - known:
+                raise ValueError(f"{notebook.name} has no parameter {min(unknown)!r}, which {experiment.question!r} "
+                                 f"gives; there are {', '.join(sorted(known))}.")  # fmt: skip
+            text = json.dumps([parameters, source], sort_keys=True)
+            path = place / f"{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
+            wanted.append((experiment, seed, path))
+            if read(path, place.name) is None:
+                todo[path] = {**parameters, "out": str(path)}
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    with tqdm(total=len(todo), desc="experiments", unit="run") as bar, ThreadPoolExecutor(jobs) as pool:
+        fine = pool.map(lambda path: _execute(notebook, path, todo[path], threads, bar.update), todo)
+        failed = [path for path, well in zip(todo, fine, strict=True) if not well]
+    if failed:
+        raise RuntimeError(f"{len(failed)} of {len(todo)} runs failed: see the last cell of "
+                           f"{', '.join(str(path.with_suffix('.ipynb')) for path in failed)}.")  # fmt: skip
+    return [{"question": e.question, "variant": e.variant, **read(path, place.name)} for e, _, path in wanted]
+
+
+def _execute(notebook: Path, path: Path, parameters: dict[str, Any], threads: int, done: Callable[[], Any]) -> bool:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    executed = path.with_suffix(".ipynb")
+    command = [sys.executable, "-m", "papermill", str(notebook), str(executed), "--cwd", str(notebook.parent),
+               "--parameters_yaml", json.dumps(parameters), "--no-progress-bar", "--kernel", "python3"]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True)
+    done()
+    return result.returncode == 0 and path.is_file()
+
+
+def read(path: str | Path, made_from: str | None = None) -> dict[str, Any] | None:
+    """A result, or None where there is none or only a part of one, which is to be made again.
+
+    Args:
+        path: of the JSON file.
+        made_from: the weights that it must have been made from, see ``weights``; None for any.
+
+    Raises:
+        ValueError: if it was made from other weights.
+    """
+    try:
+        result = json.loads(Path(path).read_text(encoding="utf-8"))
+        if WRITTEN - result.keys():
+            return None
+    except (OSError, ValueError, AttributeError):
+        return None
+    if made_from is not None and result["weights"] != made_from:
+        raise ValueError(f"{path} was measured on other weights, {result['weights']}, and these are {made_from}: move "
+                         "it away, and it is measured again.")  # fmt: skip
+    return result
+
+
+def rows(results: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One tidy table of results: a row for each run, measure and, where it is one of a curve, strength; ``COLUMNS``."""
+    out = []
+    for result in results:
+        about = {"question": result["question"], "variant": result["variant"], "seed": result["seed"],
+                 "domain": result["parameters"]["domain"], "seconds": round(result["seconds"], 1),
+                 "device": result["device"], "torch": result["versions"]["torch"],
+                 "weights": result["weights"]}  # fmt: skip
+        for name, interval in result["measures"].items():
+            measure, _, strength = name.partition(" at strength ")
+            value, low, high = (None if x is None or not math.isfinite(x) else round(x, 4) for x in interval)
+            out.append({**about, "strength": strength, "measure": measure, "value": value, "low": low, "high": high})
+    return out
+
+
+def write_csv(path: str | Path, table: Sequence[dict[str, Any]]) -> None:
+    """Write the rows of ``rows`` as CSV, whole or not at all; what is no number is left empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(table)
+    write_whole(path, lambda p: p.write_text(text.getvalue(), encoding="utf-8"))
+
+
+def read_csv(path: str | Path, domain: str | None = None) -> list[dict[str, Any]]:
+    """The rows that ``write_csv`` wrote, numbers as numbers, NaN where a field is empty.
+
+    Args:
+        path: of the table; no rows where there is none.
+        domain: take its rows only, if they were measured on the weights that it has now.
+
+    Raises:
+        ValueError: if a row of the domain was measured on other weights.
+    """
+    if not Path(path).is_file():
+        return []
+    with Path(path).open(encoding="utf-8", newline="") as file:
+        table = [row for row in csv.DictReader(file) if domain in (None, row["domain"])]
+    made_from = None if domain is None or not table else weights(domain)
+    if made_from and (other := {row["weights"] for row in table} - {made_from}):
+        raise ValueError(f"{path} holds what was measured on other weights, {', '.join(sorted(other))}, and these are "
+                         f"{made_from}: run the experiments again.")  # fmt: skip
+    numbers = ("value", "low", "high", "seconds")
+    return [{**row, **{name: float(row[name] or "nan") for name in numbers}, "seed": int(row["seed"])} for row in table]
+
+
+def summary(table: Iterable[dict[str, Any]], question: str, measure: str,
+            strength: float | None = None) -> dict[str, Interval]:  # fmt: skip
+    """A measure of every variant of a question, the seeds together, see ``metrics.pooled``.
+
+    Args:
+        table: what ``rows`` or ``read_csv`` gave.
+        question, measure: as in the table.
+        strength: of a measure that is one of a curve.
+
+    Returns:
+        An interval by variant, in the table's order; not a number where a seed has none, such as the leakage at a
+        success that it never reached.
+    """
+    found: dict[str, list[Interval]] = {}
+    for row in table:
+        at = float(row["strength"]) if row["strength"] != "" else None
+        if (row["question"], row["measure"], at) == (question, measure, strength):
+            values = (math.nan if row[end] is None else row[end] for end in ("value", "low", "high"))
+            found.setdefault(row["variant"], []).append(Interval(*values))
+    return {variant: pooled(intervals) for variant, intervals in found.items()}
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--only", nargs="+", default=[], metavar="QUESTION", help="some of the grid's questions")
+    parser.add_argument("--domain", default="portraits")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--jobs", type=int, default=2, help="notebooks at a time")
+    parser.add_argument("--reduced", action="store_true", help="on little: which way it goes, in minutes")
+    parser.add_argument("--out", type=Path, default=Path("runs/experiments"), help="results, by weights")
+    parser.add_argument("--table", type=Path, help="where all results go together as CSV")
+    arguments = parser.parse_args(argv)
+    try:
+        chosen = choose(arguments.only)
+        results = run(chosen, arguments.out, domain=arguments.domain, seeds=arguments.seeds, jobs=arguments.jobs,
+                      **(REDUCED if arguments.reduced else FULL))  # fmt: skip
+    except (ValueError, RuntimeError) as error:
+        sys.exit(str(error))
+    if arguments.table:
+        write_csv(arguments.table, rows(results))
+
+
+if __name__ == "__main__":
+    main()

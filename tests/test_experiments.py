@@ -1,0 +1,137 @@
+"""The grid of experiments: run once, several at a time, from notebooks that may fail, into one table."""
+
+import json
+import math
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+
+from deltaedit import experiments
+from deltaedit.experiments import FULL, GRID, REDUCED, Experiment, choose, read_csv, rows, run, weights, write_csv
+
+BODY = """
+import json
+import pathlib
+
+if speed < 0:
+    raise SystemError("planted")
+with pathlib.Path(log).open("a") as file:
+    file.write("ran ")
+measures = {"success at strength 1.0": (speed, speed - 0.1, speed + 0.1), "leakage": (float("nan"),) * 3}
+pathlib.Path(out).write_text(json.dumps({
+    "measures": measures, "seed": seed, "seconds": 1.5, "weights": weights, "device": "cpu",
+    "versions": {"torch": "2"}, "parameters": {"domain": domain, "speed": speed},
+}))
+"""
+SLOW, FAST = Experiment("speed", "slow", {}), Experiment("speed", "fast", {"speed": 9.0})
+
+
+@pytest.fixture
+def notebook(tmp_path) -> Path:
+    values = {"domain": "portraits", "seed": 0, "out": "", "speed": 1.0, "log": f"{tmp_path}/log",
+              "weights": weights("portraits")}  # fmt: skip
+    parameters = new_code_cell("\n".join(f"{name} = {value!r}" for name, value in values.items()))
+    parameters.metadata["tags"] = ["parameters"]
+    path = tmp_path / "one.ipynb"
+    kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(new_notebook(cells=[parameters, new_code_cell(BODY)], metadata={"kernelspec": kernelspec}), path)
+    return path
+
+
+def ran(folder: Path) -> int:
+    return (folder / "log").read_text().count("ran") if (folder / "log").exists() else 0
+
+
+def test_what_is_done_is_not_done_again_and_what_failed_is(notebook, tmp_path):
+    again = Experiment("model", "as shipped", {})  # of the same parameters as SLOW: one run serves both
+    results = run([SLOW, FAST, again], tmp_path / "out", notebook=notebook)
+    assert ran(tmp_path) == 2
+    assert [(r["question"], r["variant"], r["measures"]["success at strength 1.0"][0]) for r in results] == [
+        ("speed", "slow", 1.0), ("speed", "fast", 9.0), ("model", "as shipped", 1.0)]  # fmt: skip
+    assert run([SLOW, FAST], tmp_path / "out", notebook=notebook) == results[:2]
+    assert ran(tmp_path) == 2
+
+    files = sorted((tmp_path / "out" / weights("portraits")).glob("*.json"))
+    files[0].write_text(files[0].read_text()[:40])  # half-written
+    files[1].unlink()
+    assert run([SLOW, FAST], tmp_path / "out", notebook=notebook) == results[:2]
+    assert ran(tmp_path) == 4
+
+    broken = Experiment("speed", "broken", {"speed": -1.0})
+    with pytest.raises(RuntimeError, match=r"1 of 2 runs failed: see the last cell of .*\.ipynb"):
+        run([broken, SLOW], tmp_path / "out", notebook=notebook, seeds=(7,), jobs=1)
+    assert ran(tmp_path) == 5  # the other one ran all the same
+    assert run([SLOW], tmp_path / "out", notebook=notebook, seeds=(7,))[0]["seed"] == 7
+    assert ran(tmp_path) == 5
+
+
+def test_an_experiment_that_the_notebook_cannot_run_is_refused(notebook, tmp_path):
+    with pytest.raises(ValueError, match="one.ipynb has no parameter 'colour', which 'taste' gives; there are .*speed"):
+        run([Experiment("taste", "red", {"colour": "red"})], tmp_path, notebook=notebook)
+    assert ran(tmp_path) == 0
+
+
+def test_results_of_other_weights_are_refused(notebook, tmp_path):
+    run([SLOW], tmp_path / "out", notebook=notebook)
+    file = next((tmp_path / "out").glob("*/*.json"))
+    result = json.loads(file.read_text())
+    file.write_text(json.dumps({**result, "weights": "0123456789ab"}))
+    with pytest.raises(ValueError, match=r"measured on other weights, 0123456789ab, and these are .*move it away"):
+        run([SLOW], tmp_path / "out", notebook=notebook)
+
+
+def test_the_table_is_tidy_and_comes_back_as_it_was(notebook, tmp_path):
+    table = rows(run([SLOW], tmp_path / "out", notebook=notebook))
+    assert [(row["measure"], row["strength"], row["value"]) for row in table] == [
+        ("success", "1.0", 1.0), ("leakage", "", None)]  # fmt: skip
+    write_csv(tmp_path / "table.csv", table)
+    back = read_csv(tmp_path / "table.csv", "portraits")
+    assert list(back[0]) == list(experiments.COLUMNS)
+    assert (back[0]["value"], back[0]["high"], back[0]["seed"]) == (1.0, 1.1, 0)
+    assert math.isnan(back[1]["value"])
+    assert read_csv(tmp_path / "table.csv", "pets") == read_csv(tmp_path / "none.csv") == []
+    write_csv(tmp_path / "old.csv", [{**row, "weights": "0123456789ab"} for row in table])
+    with pytest.raises(ValueError, match="measured on other weights, 0123456789ab.*run the experiments again"):
+        read_csv(tmp_path / "old.csv", "portraits")
+
+
+def test_seeds_are_summed_up_by_variant():
+    def row(variant, seed, value, strength="", measure="leakage"):
+        return {"question": "loss", "variant": variant, "seed": seed, "measure": measure, "strength": strength,
+                "value": value, "low": value and value - 0.1, "high": value and value + 0.1}  # fmt: skip
+
+    table = [row("mse", 0, 0.3), row("mse", 1, 0.5), row("cosine", 0, None), row("cosine", 1, 0.2),
+             row("mse", 0, 9.0, "1.0"), row("mse", 0, 7.0, measure="success")]  # fmt: skip
+    found = experiments.summary(table, "loss", "leakage")
+    assert list(found) == ["mse", "cosine"]
+    assert found["mse"].value == pytest.approx(0.4)
+    assert found["mse"].high - 0.4 == pytest.approx(math.hypot(0.1, 1.96 * 0.1))
+    assert math.isnan(found["cosine"].value)
+    assert experiments.summary(table, "loss", "leakage", 1.0)["mse"].value == 9.0
+    assert experiments.summary(table, "space", "leakage") == {}
+
+
+def test_the_grid_can_be_chosen_from():
+    assert {experiment.question for experiment in choose(["loss", "space"])} == {"loss", "space"}
+    assert choose([]) == list(GRID)
+    with pytest.raises(ValueError, match="there is no experiment 'taste': choose among .*space"):
+        choose(["taste"])
+    assert len({(e.question, e.variant) for e in GRID}) == len(GRID)
+
+
+def test_weights_are_told_apart(tmp_path):
+    (tmp_path / "domain.json").write_text("{}")
+    empty = weights(tmp_path)
+    (tmp_path / "mapper.safetensors").write_bytes(b"1")
+    assert weights(tmp_path) != empty
+    assert len(weights("portraits")) == 12
+
+
+def test_the_grid_is_made_of_parameters_of_its_notebook():
+    import papermill
+
+    path = Path(__file__).resolve().parents[1] / experiments.NOTEBOOK
+    known = set(papermill.inspect_notebook(path))
+    assert {name for experiment in GRID for name in experiment.parameters} | set(FULL) | set(REDUCED) <= known
