@@ -193,9 +193,11 @@ class Bench:
 
     def _repr_html_(self) -> str:
         sprite = self.sprite()
-        for quality in (88, 76, 64, 52, 40):
+        for quality in (78, 68, 56, 44):
             if len(frames := _webp(sprite, quality)) <= self.most:
                 break
+        else:
+            raise ValueError(f"the frames take {len(frames)} bytes: give fewer, or allow more than {self.most}.")
         p, q, k = len(self.frames), len(self.prompts), len(self.strengths)
         zero, first = self.strengths.index(0), self.strengths.index(self.start)
         texts, prompts = list(map(number, self.strengths)), [html.escape(prompt) for prompt in self.prompts]

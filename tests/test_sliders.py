@@ -118,6 +118,8 @@ def test_bench_keeps_to_its_bytes():
 
     free = size()
     assert size(most=free - 1) < free
+    with pytest.raises(ValueError, match="or allow more than 100"):
+        size(most=100)
 
 
 def test_bench_is_drawn_by_an_editor():
