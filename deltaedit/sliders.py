@@ -41,7 +41,7 @@ calc((var(--column)*1.02 + .01)*100%/(var(--columns)*1.02 - 1)) calc((var(--row)
 .bench .pair{flex:3 1 19em;display:grid;grid-template-columns:1fr 1fr;gap:.6em;text-align:center}
 .bench .controls{flex:2 1 14em;display:grid;gap:1em}
 .bench fieldset{border:0;padding:0;margin:0;min-width:0}
-.bench .thumbs{display:flex;gap:.5em;margin-top:.3em}
+.bench .thumbs{display:flex;gap:.5em;margin-top:.5em}
 .bench .thumbs label{position:relative;flex:0 1 4em}
 .bench .thumbs input{position:absolute;inset:0;width:100%;height:100%;margin:0;opacity:0;cursor:pointer}
 .bench .thumbs :checked+.frame{box-shadow:0 0 0 3px #c2540a}
