@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.stamp
 # `make book PY=python` uses the environment that is active (conda, say) and makes none.
 ENV    := $(if $(filter $(VENV)/bin/python,$(PY)),$(STAMP))
 
-.PHONY: help env book figures quick test browser lab bench weights lint hooks lock clean
+.PHONY: help env book figures quick test browser lab bench experiments weights lint hooks lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -19,7 +19,10 @@ help:
 	@echo "make browser   move what readers move, in the built book; needs Chromium"
 	@echo "make lab       open the notebooks in JupyterLab"
 	@echo "make figures   run every notebook again, changed or not; build no pages"
-	@echo "make bench     measure what the README promises, into figures/ (ARGS=\"--only large\" for FFHQ's size)"
+	@echo "make bench     measure what the README promises, into figures/ (ARGS=\"--only large\" for FFHQ's size,"
+	@echo "               \"--only widget\" for the live editor in a browser)"
+	@echo "make experiments   run what is not done of the full grid, for hours, into figures/experiments.csv"
+	@echo "               (ARGS=\"--only loss space\" picks questions, \"--seeds 0 --jobs 1\" saves; it can be stopped)"
 	@echo "make weights   train the models of every world    (WORLD=portraits to pick one)"
 	@echo "make lint      ruff, and no notebook with outputs"
 	@echo "make hooks     strip notebooks as they are committed, in this clone"
@@ -52,11 +55,15 @@ test: $(ENV)
 browser: $(ENV)
 	$(PY) -m pytest tests/browser.py $(ARGS)
 
+# Pictures of up to 256 MB can be opened in the live editor; else a server hangs up at 10.
 lab: $(ENV)
-	$(PY) -m jupyterlab notebooks
+	$(PY) -m jupyterlab --ServerApp.tornado_settings="{'websocket_max_message_size': 268435456}" notebooks
 
 bench: $(ENV)
 	$(PY) tests/bench.py $(ARGS)
+
+experiments: $(ENV)
+	$(PY) -m deltaedit.experiments --table figures/experiments.csv $(ARGS)
 
 weights: $(ENV)
 	$(PY) -m deltaedit.worlds.train all $(if $(WORLD),--world $(WORLD))

@@ -57,7 +57,7 @@ class Method(ABC):
         self.editor.check(latent)
         self.editor.text_delta(prompt)  # refuses what says nothing
         delta_s, delta_w = self._delta(latent, prompt)
-        return Direction(prompt, self.editor.domain.neutral, self.threshold, delta_s, delta_w)
+        return Direction(prompt, self.editor.domain.neutral, self.threshold, delta_s, delta_w, self.name)
 
     def edit(self, latent: Latent, prompt: str, strength: float = 1.0) -> Edit:
         """The edit; ``with_strength`` takes it farther without running the method again. Errors as in ``direction``."""
@@ -93,6 +93,8 @@ class WPlus(Method):
     """DeltaEdit in W+: a mapper trained with ``space="w_plus"`` moves ``w_plus``, of which affine layers make styles.
 
     DeltaEdit argues for S (Lyu et al. 2023, section 3); this is the other choice. It has no relevance, hence no knob.
+    A sample's w is the same for all layers: of it, the mapper's normalisation across the layers of a group leaves only
+    signs; with ``groups=1`` all of it is seen.
 
     Raises:
         ValueError: if the mapper is none for W+ of this generator and this CLIP.
@@ -166,7 +168,8 @@ class LatentOptimization(Method):
         identity: the paper compares faces by ArcFace; None leaves the term out, and ``identity_weight`` is then 0.
 
     Attributes:
-        history: of the last call, a row a step with means over pictures: ``loss``, ``clip`` and ``moved``, |w - w_s|^2.
+        history: of the last call, a row a step with means over pictures: ``loss``, ``clip``, and in ``moved`` the
+            squared distance from where it began.
     """
 
     name = "StyleCLIP latent optimization"

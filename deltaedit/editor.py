@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from numbers import Integral, Real
@@ -22,10 +22,11 @@ from deltaedit.checkpoints import load_encoder
 from deltaedit.domains import Domain
 from deltaedit.e4e import E4E
 from deltaedit.faces import align
-from deltaedit.files import write_tensors
+from deltaedit.files import fingerprint, write_tensors
 from deltaedit.inversion import Encoder, refine, resize
 from deltaedit.mapper import DeltaMapper
 from deltaedit.pictures import Picture, to_pil, to_tensor
+from deltaedit.recipes import Recipe, encode
 from deltaedit.relevance import load_relevance, relevance_mask
 from deltaedit.stylegan2 import Generator
 
@@ -84,7 +85,8 @@ class Latent(Pictures):
         """One picture, or some, as a Latent of their own; a tensor of numbers, or of truth values, picks them too."""
         rows = torch.arange(len(self))[index].reshape(-1)
         parts = {name: getattr(self, name)[rows] for name in ("w", "s", "image_feature", "tensor")}
-        return replace(self, **parts, source={**self.source, "rows": rows.tolist()})
+        before = self.source.get("rows", range(len(self)))  # some of some: say which of all
+        return replace(self, **parts, source={**self.source, "rows": [before[k] for k in rows.tolist()]})
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +99,7 @@ class Direction:
         delta_s: (B, S), the edit at strength 1.
         delta_w: (B, L, w_dim), what ``w_plus`` moves by besides, for the toRGB layers, which take no style code; None
             where they stay as they are, as in DeltaEdit. It is for methods that edit W+, see ``baselines``.
+        method: what gave it, if not the editor: then no recipe makes it again.
     """
 
     prompt: str
@@ -104,6 +107,7 @@ class Direction:
     threshold: float
     delta_s: Tensor
     delta_w: Tensor | None = None
+    method: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +125,8 @@ class Edit(Pictures):
     @cached_property
     def delta_s(self) -> Tensor:
         """(B, S), the sum of all directions times their strengths: how far the edit asks the styles to go."""
-        return sum(x * d.delta_s for x, d in zip(self.strengths, self.directions, strict=True))
+        parts = (x * d.delta_s for x, d in zip(self.strengths, self.directions, strict=True))
+        return sum(parts, start=torch.zeros_like(self.latent.s))
 
     @cached_property
     def s(self) -> Tensor:
@@ -175,7 +180,16 @@ class Edit(Pictures):
         return replace(self, directions=self.directions + other.directions, strengths=self.strengths + other.strengths)
 
     def to_json(self) -> str:
-        """What was asked for and how far it moved, as JSON."""
+        """The recipe, from which ``Editor.replay`` makes the same edit: which picture, which prompts, how strong.
+
+        It names the models by their fingerprints, and also tells how many channels each prompt moved, and how far. A
+        picture from outside is in it as the latent that stands for it.
+
+        Raises:
+            ValueError: if a direction is of another method.
+        """
+        if others := [d.method for d in self.directions if d.method]:
+            raise ValueError(f"only edits that Editor.edit made have a recipe, not those of {others[0]}.")
         parts = [
             {
                 "prompt": d.prompt,
@@ -187,7 +201,14 @@ class Edit(Pictures):
             }
             for d, strength in zip(self.directions, self.strengths, strict=True)
         ]
-        return json.dumps({"domain": self.editor.domain.name, "latent": self.latent.source, "edits": parts})
+        latent, editor = self.latent, self.editor
+        if {"seed", "n", "truncation"} <= latent.source.keys():
+            where = latent.source
+        else:
+            where = {"w": encode(latent.w)}
+            if editor.domain.photo_feature:
+                where["image_feature"] = encode(latent.image_feature)
+        return json.dumps({**editor.identity, "latent": where, "edits": parts})
 
 
 class Editor:
@@ -251,6 +272,19 @@ class Editor:
         cut = round(self.domain.tail * (RANGE_SAMPLES - 1))
         return s[cut], s[-1 - cut]
 
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What a recipe says of the editor: the domain's name, its settings, and fingerprints of the models."""
+        relevance, settings = self.relevance, ("gain", "tail", "preprocessing", "raw_threshold", "photo_feature")
+        models = {
+            "generator": self.generator.fingerprint(),
+            "clip": self.clip.fingerprint(),
+            "mapper": fingerprint(self.mapper.state_dict()),
+            "relevance": None if relevance is None else fingerprint({"relevance": relevance}),
+        }
+        settings = {name: getattr(self.domain, name) for name in settings}
+        return {"domain": self.domain.name, "models": models, "settings": settings}
+
     @classmethod
     def from_pretrained(
         cls, name_or_folder: str | Path, device: str | torch.device = "cpu", download: bool = False
@@ -296,13 +330,16 @@ class Editor:
         self.domain.write(folder)  # last: without it the folder is no domain yet
 
     @torch.no_grad()
-    def sample(self, seed: int, n: int = 1, truncation: float | None = None) -> Latent:
+    def sample(
+        self, seed: int, n: int = 1, truncation: float | None = None, rows: Sequence[int] | None = None
+    ) -> Latent:
         """Pictures that nobody took.
 
         Args:
             seed: of z; the same on every device.
             n: how many.
             truncation: 1 for the generator's full variety, 0 for its average; by default the domain's.
+            rows: which of them to draw; all by default.
 
         Raises:
             ValueError: if the seed is no whole number, n is below 1 or truncation is not finite.
@@ -313,10 +350,18 @@ class Editor:
         if n < 1 or not math.isfinite(truncation):
             raise ValueError(f"n must be at least 1 and truncation finite. Got {n} and {truncation}.")
         z = torch.randn(n, self.generator.config.z_dim, generator=torch.Generator().manual_seed(int(seed)))
-        w = self.generator.mapping(z.to(self.device), truncation)
-        return self.latent(w, {"seed": seed, "n": n, "truncation": truncation})
+        source = {"seed": int(seed), "n": n, "truncation": truncation}
+        if rows is not None:
+            z, source = z[list(rows)], source | {"rows": list(rows)}
+        return self.latent(self.generator.mapping(z.to(self.device), truncation), source)
 
-    def invert(self, picture: Tensor | Picture, steps: int = 0, aligned: bool = False) -> Latent:
+    def invert(
+        self,
+        picture: Tensor | Picture,
+        steps: int = 0,
+        aligned: bool = False,
+        progress: Callable[[float], None] | None = None,
+    ) -> Latent:
         """Latent of a picture from outside, so that it can be edited: what the generator draws instead of it.
 
         Args:
@@ -325,6 +370,8 @@ class Editor:
             steps: of optimisation at most after the encoder's look, for a closer likeness; needed where there is no
                 encoder.
             aligned: that the picture already is what ``faces.align`` would make of it.
+            progress: called before each step with the share that is done; what it raises ends the inversion. By
+                default a bar is drawn.
 
         Raises:
             ValueError: if it is no picture, shows no face where one is looked for, or there is neither an encoder nor a
@@ -347,7 +394,7 @@ class Editor:
         if steps:
             n = max(1, REFINED // image[0, 0].numel())
             parts = zip(image.split(n), w_plus.split(n), strict=True)
-            w_plus = torch.cat([refine(self.generator, *part, steps, features=self.clip.encode_image)
+            w_plus = torch.cat([refine(self.generator, *part, steps, features=self.clip.encode_image, progress=progress)
                                 for part in parts])  # fmt: skip
         latent = self.latent(w_plus, source)
         return replace(latent, image_feature=feature) if self.domain.photo_feature else latent
@@ -419,6 +466,35 @@ class Editor:
             edit.__dict__["tensor"] = tensor  # where the cached property keeps it
         return edits
 
+    def replay(self, recipe: str | Mapping[str, Any] | Recipe, anyway: bool = False) -> Edit:
+        """Make an edit again from what ``Edit.to_json`` wrote: to the bit on the same machine with the same versions.
+
+        Nothing in a recipe is run, opened or fetched.
+
+        Args:
+            recipe: JSON, or what it holds.
+            anyway: make it although it is of another domain, or was made with other models.
+
+        Raises:
+            ValueError: if an entry is missing or cannot be right, or the recipe is not of this editor; the message says
+                what would be different.
+        """
+        recipe = Recipe.read(recipe)
+        if not anyway and (lines := recipe.differences(self.identity)):
+            raise ValueError(f"the recipe is not of this editor ({'; '.join(lines)}): give anyway=True to use it here.")
+        if recipe.w is None:
+            latent = self.sample(recipe.seed, recipe.n, recipe.truncation, recipe.rows)
+        else:
+            latent = self.latent(recipe.w.to(self.device))
+            if (feature := recipe.image_feature) is not None:
+                if feature.shape != latent.image_feature.shape:
+                    fits = tuple(latent.image_feature.shape)
+                    raise ValueError(f"the recipe's image_feature must have shape {fits}. Got {tuple(feature.shape)}.")
+                latent = replace(latent, image_feature=feature.to(self.device))
+        with torch.no_grad():
+            parts = [self._directions(latent, [p.prompt], p.neutral, p.threshold)[0] for p in recipe.parts]
+        return Edit(self, latent, tuple(parts), tuple(p.strength for p in recipe.parts))
+
     def text_delta(self, target: str, neutral: str | None = None, normalize: bool = True) -> Tensor:
         """``delta_text`` (D,), of unit norm where ``normalize``; remembered for the next edit.
 
@@ -487,7 +563,7 @@ class Editor:
 
     def _threshold(self, threshold: float | None) -> float:
         if threshold is None:
-            return self.domain.threshold
+            return self.domain.threshold if self.relevance is not None else 0.0
         if not (math.isfinite(threshold) and threshold >= 0):
             raise ValueError(f"threshold must be 0 or more, and finite. Got {threshold}.")
         if threshold and self.relevance is None:

@@ -14,7 +14,6 @@ import csv
 import hashlib
 import io
 import json
-import math
 import os
 import subprocess
 import sys
@@ -60,7 +59,7 @@ def varied(question: str, **variants: dict[str, Any]) -> tuple[Experiment, ...]:
 GRID: tuple[Experiment, ...] = (
     *varied("condition", unit_delta={}, delta={"condition": "delta"}, target={"condition": "target"}),
     *varied("source in the condition", yes={}, no={"sees_source": False}),
-    *varied("space", S={}, W_plus={"space": "w_plus"}),
+    *varied("space", S={}, W_plus={"space": "w_plus"}, W_plus_in_one_group={"space": "w_plus", "groups": 1}),
     *varied("groups", three={}, one={"groups": 1}),
     *varied("loss", both={}, mse={"loss": "mse"}, cosine={"loss": "cosine"}),
     *(Experiment("pictures", f"{n:,}", {"pictures": n} if n != 20_000 else {})
@@ -69,20 +68,21 @@ GRID: tuple[Experiment, ...] = (
     *(Experiment("threshold", f"{x:g}", {"threshold": x}) for x in (0.0, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4)),
     *varied("relevance", regression={}, differences={"relevance": "differences"}, none={"relevance": "none"}),
     *varied("templates", all={}, one={"templates": 1}),
+    *varied("CLIP", medium={}, small={"clip": "small"}, large={"clip": "large"}),
     *varied("supervision", pictures={}, captions={"supervision": "captions"}),
     *varied("method", DeltaEdit={}, captions={"supervision": "captions"}, linear_boundary={"method": "linear boundary"},
             random_direction={"method": "random direction"}),
     *(Experiment("method", f"global directions, {x:g}", {"method": "global directions", "knob": x})
       for x in (0.1, 0.15, 0.2, 0.25, 0.3)),
-    *(Experiment("method", f"latent optimization, {x:g}", {"method": "latent optimization", "knob": x, "n": 24})
+    *(Experiment("method", f"latent optimization, {x:g}", {"method": "latent optimization", "knob": x, "n_judged": 24})
       for x in (0.002, 0.008, 0.032)),
     *(Experiment("method", f"latent mapper, {x:g}", {"method": "latent mapper", "knob": x}) for x in (0.2, 0.8, 3.2)),
 )  # fmt: skip
 
-FULL: dict[str, Any] = {"pictures": 20_000, "steps": 4000, "n": 200, "goals": 24, "n_renders": 2000,
+FULL: dict[str, Any] = {"pictures": 20_000, "steps": 4000, "n_judged": 200, "goals": 24, "n_renders": 2000,
                         "strengths": [0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0]}  # fmt: skip
 """What all runs have in common where an experiment says nothing else."""
-REDUCED: dict[str, Any] = {**FULL, "pictures": 3000, "steps": 400, "n": 60, "goals": 6, "n_renders": 0,
+REDUCED: dict[str, Any] = {**FULL, "pictures": 3000, "steps": 400, "n_judged": 60, "goals": 6, "n_renders": 0,
                            "strengths": [0.5, 1.0, 1.5, 2.0]}  # fmt: skip
 """The same, on little: enough to see which way it goes, with wide intervals, in a minute each."""
 
@@ -96,17 +96,16 @@ def weights(domain: str | Path) -> str:
     return digest.hexdigest()[:12]
 
 
-def choose(questions: Sequence[str], grid: Iterable[Experiment] = GRID) -> list[Experiment]:
-    """The experiments of some questions; of all where none is named.
+def choose(questions: Sequence[str]) -> list[Experiment]:
+    """The grid's experiments of some questions; of all where none is named.
 
     Raises:
         ValueError: if there is no such question; the message lists those there are.
     """
-    grid = list(grid)
-    known = list(dict.fromkeys(experiment.question for experiment in grid))
+    known = list(dict.fromkeys(experiment.question for experiment in GRID))
     if unknown := [question for question in questions if question not in known]:
         raise ValueError(f"there is no experiment {unknown[0]!r}: choose among {', '.join(known)}.")
-    return [experiment for experiment in grid if not questions or experiment.question in questions]
+    return [experiment for experiment in GRID if not questions or experiment.question in questions]
 
 
 def run(experiments: Sequence[Experiment], out: str | Path, *, notebook: str | Path = NOTEBOOK,
@@ -201,7 +200,7 @@ def rows(results: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
                  "weights": result["weights"]}  # fmt: skip
         for name, interval in result["measures"].items():
             measure, _, strength = name.partition(" at strength ")
-            value, low, high = (None if x is None or not math.isfinite(x) else round(x, 4) for x in interval)
+            value, low, high = (round(x, 4) for x in interval)  # a NaN stays one
             out.append({**about, "strength": strength, "measure": measure, "value": value, "low": low, "high": high})
     return out
 
@@ -211,7 +210,7 @@ def write_csv(path: str | Path, table: Sequence[dict[str, Any]]) -> None:
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(table)
+    writer.writerows({k: "" if v != v else v for k, v in row.items()} for row in table)
     write_whole(path, lambda p: p.write_text(text.getvalue(), encoding="utf-8"))
 
 
@@ -254,8 +253,7 @@ def summary(table: Iterable[dict[str, Any]], question: str, measure: str,
     for row in table:
         at = float(row["strength"]) if row["strength"] != "" else None
         if (row["question"], row["measure"], at) == (question, measure, strength):
-            values = (math.nan if row[end] is None else row[end] for end in ("value", "low", "high"))
-            found.setdefault(row["variant"], []).append(Interval(*values))
+            found.setdefault(row["variant"], []).append(Interval(row["value"], row["low"], row["high"]))
     return {variant: pooled(intervals) for variant, intervals in found.items()}
 
 
@@ -267,17 +265,21 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--jobs", type=int, default=2, help="notebooks at a time")
     parser.add_argument("--reduced", action="store_true", help="on little: which way it goes, in minutes")
+    parser.add_argument("--notebook", type=Path, default=NOTEBOOK)
     parser.add_argument("--out", type=Path, default=Path("runs/experiments"), help="results, by weights")
-    parser.add_argument("--table", type=Path, help="where all results go together as CSV")
+    parser.add_argument("--table", type=Path, help="CSV that the results go to, in the place of older ones of theirs")
     arguments = parser.parse_args(argv)
     try:
-        chosen = choose(arguments.only)
-        results = run(chosen, arguments.out, domain=arguments.domain, seeds=arguments.seeds, jobs=arguments.jobs,
-                      **(REDUCED if arguments.reduced else FULL))  # fmt: skip
+        chosen, common = choose(arguments.only), REDUCED if arguments.reduced else FULL
+        results = run(chosen, arguments.out, notebook=arguments.notebook, domain=arguments.domain,
+                      seeds=arguments.seeds, jobs=arguments.jobs, **common)  # fmt: skip
     except (ValueError, RuntimeError) as error:
         sys.exit(str(error))
     if arguments.table:
-        write_csv(arguments.table, rows(results))
+        now, asked = weights(arguments.domain), {experiment.question for experiment in chosen}
+        kept = [row for row in read_csv(arguments.table) if row["domain"] != arguments.domain
+                or (row["weights"] == now and row["question"] not in asked)]  # fmt: skip
+        write_csv(arguments.table, kept + rows(results))
 
 
 if __name__ == "__main__":

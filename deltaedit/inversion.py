@@ -203,7 +203,8 @@ def train_encoder(generator: Generator, folder: str | Path, config: EncoderTrain
 
 @torch.enable_grad()  # it needs gradients, whatever its caller switched off
 def refine(generator: Generator, image: Tensor, w_plus: Tensor, steps: int = 100, lr: float = 0.02, keep: float = 0.02,
-           features: Features | None = None, patience: int = 20, least: float = 1e-3) -> Tensor:  # fmt: skip
+           features: Features | None = None, patience: int = 20, least: float = 1e-3,
+           progress: Callable[[float], None] | None = None) -> Tensor:  # fmt: skip
     """Move ``w_plus`` so that the generator draws a picture more closely, step by step; the best of all is kept.
 
     Args:
@@ -214,6 +215,7 @@ def refine(generator: Generator, image: Tensor, w_plus: Tensor, steps: int = 100
         keep: what a squared unit away from the start costs: far away, edits work worse.
         features: what it must agree in beside pixels.
         patience: steps after which it ends early, if in none of them the best loss fell by a share of ``least``.
+        progress: called before each step with the share that is done, in place of a bar; what it raises ends it.
     """
     start, scale = w_plus.detach(), w_plus.detach().std().clamp(min=1e-3)
     moved = torch.zeros_like(start).requires_grad_()
@@ -221,7 +223,9 @@ def refine(generator: Generator, image: Tensor, w_plus: Tensor, steps: int = 100
     wanted = None if features is None else features(image).detach()
     look = features and (lambda picture: wanted if picture is image else features(picture))
     best, lowest, waited = start, float("inf"), 0
-    for _ in (bar := tqdm(range(steps), desc="inversion")):
+    for step in (bar := tqdm(range(steps), desc="inversion", disable=progress is not None)):
+        if progress:
+            progress(step / steps)
         now = start + scale * moved
         apart = distance(generator.synthesize(generator.styles(now), now), image, look)
         loss = apart + keep * moved.square().mean()

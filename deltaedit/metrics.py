@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def frechet_distance(a: Tensor, b: Tensor) -> float:
@@ -60,6 +60,64 @@ def precision_recall(real: Tensor, fake: Tensor, k: int = 3, rows: int = 1024) -
         return float(torch.cat(inside).float().mean())
 
     return share(fake, real), share(real, fake)
+
+
+Compare = Callable[[Tensor, Tensor], Tensor]
+"""From two batches of pictures (B, 3, H, W) in [-1, 1] to a number for each pair, (B,)."""
+
+
+@torch.no_grad()
+def picture_metrics(before: Tensor, after: Tensor, *, lpips: Literal["alex", "vgg", "squeeze"] | None = None,
+                    fid: nn.Module | int | None = None, identity: Compare | None = None,
+                    batch_size: int = 16) -> dict[str, float]:  # fmt: skip
+    """What the field reports of edited photographs, whose attributes nobody knows; by torchmetrics (extra ``photos``).
+
+    Args:
+        before, after: (N, 3, H, W) in [-1, 1], 11 pixels each way or more; row k is a picture, and its edit.
+        lpips: also LPIPS (arXiv:1801.03924), with that network; torchvision fetches its weights if they are not here.
+        fid: also the Fréchet distance of all that is after to all that was before, in the features (B, D) that a module
+            finds in bytes (B, 3, H, W); or 2048 for Inception's, which takes torch-fidelity and its weights.
+        identity: also the mean of what it says of pairs, such as the cosine of two embeddings of faces.
+        batch_size: pictures at a time.
+
+    Returns:
+        ``psnr`` in decibels, ``ssim``, and what was asked for besides.
+
+    Raises:
+        ValueError: if the two are not alike in shape, or for ``fid`` there are no more pictures than features.
+        ImportError: if torchmetrics is not installed.
+    """
+    from deltaedit import _torchvision  # noqa: F401  before torchmetrics, which imports torchvision
+
+    try:
+        from torchmetrics.functional import image as measures
+        from torchmetrics.image.fid import FrechetInceptionDistance
+    except ImportError:
+        raise ImportError("measures of photographs are torchmetrics': pip install 'deltaedit[photos]'.") from None
+    if before.shape != after.shape or before.ndim != 4 or before.shape[1] != 3 or min(before.shape[2:]) < 11:
+        raise ValueError("both must be (N, 3, H, W) of one shape, of 11 pixels each way or more. "
+                         f"Got {tuple(before.shape)} and {tuple(after.shape)}.")  # fmt: skip
+    distance = None if fid is None else FrechetInceptionDistance(fid, input_img_size=tuple(before.shape[1:]))
+    if distance is not None and len(before) <= (features := len(distance.real_features_sum)):
+        raise ValueError(f"a Fréchet distance of {features} features needs more than {features} pictures, better ten "
+                         f"times as many. Got {len(before)}.")  # fmt: skip
+    found: dict[str, list[Tensor]] = {}
+
+    def add(name: str, values: Tensor) -> None:
+        found.setdefault(name, []).append(values.reshape(-1).cpu())
+
+    for a, b in zip(before.clamp(-1, 1).split(batch_size), after.clamp(-1, 1).split(batch_size), strict=True):
+        add("psnr", measures.peak_signal_noise_ratio(b, a, (-1.0, 1.0), reduction="none", dim=(1, 2, 3)))
+        add("ssim", measures.structural_similarity_index_measure(b, a, data_range=(-1.0, 1.0), reduction="none"))
+        if lpips:
+            add("lpips", measures.learned_perceptual_image_patch_similarity(b, a, lpips, reduction="none"))
+        if identity:
+            add("identity", identity(a, b))
+        if distance is not None:
+            for pictures, real in ((a, True), (b, False)):
+                distance.update(((pictures + 1) * 127.5).round().to(torch.uint8), real=real)
+    means = {name: float(torch.cat(values).mean()) for name, values in found.items()}
+    return means | ({} if distance is None else {"fid": float(distance.compute())})
 
 
 class Interval(NamedTuple):

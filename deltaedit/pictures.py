@@ -5,14 +5,15 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-Picture = Image.Image | np.ndarray | str | Path
+Picture = Image.Image | np.ndarray | bytes | str | Path
 Shown = Image.Image | Tensor | np.ndarray
 SMALLEST = 8  # pixels on a side; below that there is nothing to see
 LARGEST = 89_478_485  # pixels in all, 1 GB as a tensor; beyond, Pillow suspects a bomb
@@ -23,7 +24,7 @@ def to_tensor(picture: Picture) -> Tensor:
 
     Args:
         picture: a PIL image of any mode (what is transparent becomes white), an array (H, W, 3) of bytes, or the path
-            of an image file; a photo is turned upright as its EXIF says.
+            or the content of an image file; a photo is turned upright as its EXIF says.
 
     Raises:
         ValueError: if it is none of these, cannot be read, is smaller than 8 x 8, or has more than 89 million pixels.
@@ -35,13 +36,14 @@ def to_tensor(picture: Picture) -> Tensor:
         pixels = picture.copy()
     elif isinstance(picture, Image.Image):
         pixels = _pixels(picture, "this image")
-    elif isinstance(picture, str | Path):
-        if not Path(picture).is_file():
+    elif isinstance(picture, bytes | str | Path):
+        name, file = ("this file", BytesIO(picture)) if isinstance(picture, bytes) else (picture, picture)
+        if file is picture and not Path(picture).is_file():
             raise ValueError(f"there is no picture {picture}: check the path.")
-        with _reading(picture):
-            file = Image.open(picture)
-        with file:
-            pixels = _pixels(file, picture)
+        with _reading(name):
+            image = Image.open(file)
+        with image:
+            pixels = _pixels(image, name)
     else:
         raise ValueError(f"a picture must be a PIL image, an array or a path. Got {type(picture).__name__}.")
     return torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 127.5 - 1
@@ -98,5 +100,7 @@ def _reading(name: str | Path) -> Iterator[None]:
             yield
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise ValueError(f"{name} must have at most {LARGEST:,} pixels: shrink it ({error}).") from None
+    except UnidentifiedImageError:
+        raise ValueError(f"{name} cannot be read as a picture (of no known kind): save it as PNG or JPEG.") from None
     except Exception as error:  # each of Pillow's decoders fails in its own way
         raise ValueError(f"{name} cannot be read as a picture ({error}): open and save it anew.") from None

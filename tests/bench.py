@@ -1,7 +1,8 @@
 """Measures what the README promises, into ``figures/bench.json``: ``make bench``, ten minutes a domain on two cores.
 
-Every registered domain that a world of ours draws is measured, and then what FFHQ's size costs. Speed is the median of
-many runs. What a notebook measures too is measured here in the same way, by the same functions.
+Every registered domain that a world of ours draws is measured, then what FFHQ's size costs, then how soon the live
+editor answers in a browser. Speed is the median of many runs. What a notebook measures too is measured here in the same
+way, by the same functions.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import large
+import live
 import torch
+from lab import chromium
 
 from deltaedit import Editor, extract_features, train_mapper
 from deltaedit.domains import FOLDERS, Domain
@@ -106,7 +109,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--pictures", type=int, default=10_000, help="features to extract and to train on")
     worlds = {name: folder for name, folder in FOLDERS.items() if Domain.read(folder).world is not None}
-    parser.add_argument("--only", choices=[*worlds, "large"], help="measure this, keep what was measured of the rest")
+    parser.add_argument("--only", choices=[*worlds, "large", "widget"],
+                        help="measure this, keep what was measured of the rest")  # fmt: skip
     arguments = parser.parse_args()
     start, path = time.perf_counter(), ROOT / "figures" / "bench.json"
     measures = json.loads(path.read_text(encoding="utf-8"))["measures"] if arguments.only else {}
@@ -117,6 +121,12 @@ def main() -> None:
     if arguments.only in (None, "large"):
         measures[LARGE] = large.measure()
         show(LARGE, measures[LARGE])
+    if arguments.only in (None, "widget"):
+        if chromium():
+            measures["widget"] = live.measure()
+            show("widget", measures["widget"])
+        else:
+            print("\nThere is no Chromium: the live editor was not measured.")
     book = ROOT / "figures" / "book.json"  # what the last whole `make book` left
     if book.exists():
         told = json.loads(book.read_text(encoding="utf-8"))["measures"]

@@ -84,13 +84,14 @@ def test_results_of_other_weights_are_refused(notebook, tmp_path):
 
 def test_the_table_is_tidy_and_comes_back_as_it_was(notebook, tmp_path):
     table = rows(run([SLOW], tmp_path / "out", notebook=notebook))
-    assert [(row["measure"], row["strength"], row["value"]) for row in table] == [
-        ("success", "1.0", 1.0), ("leakage", "", None)]  # fmt: skip
+    assert [(row["measure"], row["strength"]) for row in table] == [("success", "1.0"), ("leakage", "")]
     write_csv(tmp_path / "table.csv", table)
     back = read_csv(tmp_path / "table.csv", "portraits")
     assert list(back[0]) == list(experiments.COLUMNS)
     assert (back[0]["value"], back[0]["high"], back[0]["seed"]) == (1.0, 1.1, 0)
     assert math.isnan(back[1]["value"])
+    write_csv(tmp_path / "again.csv", back)
+    assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "table.csv").read_bytes()
     assert read_csv(tmp_path / "table.csv", "pets") == read_csv(tmp_path / "none.csv") == []
     write_csv(tmp_path / "old.csv", [{**row, "weights": "0123456789ab"} for row in table])
     with pytest.raises(ValueError, match="measured on other weights, 0123456789ab.*run the experiments again"):
@@ -100,9 +101,9 @@ def test_the_table_is_tidy_and_comes_back_as_it_was(notebook, tmp_path):
 def test_seeds_are_summed_up_by_variant():
     def row(variant, seed, value, strength="", measure="leakage"):
         return {"question": "loss", "variant": variant, "seed": seed, "measure": measure, "strength": strength,
-                "value": value, "low": value and value - 0.1, "high": value and value + 0.1}  # fmt: skip
+                "value": value, "low": value - 0.1, "high": value + 0.1}  # fmt: skip
 
-    table = [row("mse", 0, 0.3), row("mse", 1, 0.5), row("cosine", 0, None), row("cosine", 1, 0.2),
+    table = [row("mse", 0, 0.3), row("mse", 1, 0.5), row("cosine", 0, math.nan), row("cosine", 1, 0.2),
              row("mse", 0, 9.0, "1.0"), row("mse", 0, 7.0, measure="success")]  # fmt: skip
     found = experiments.summary(table, "loss", "leakage")
     assert list(found) == ["mse", "cosine"]
@@ -111,6 +112,23 @@ def test_seeds_are_summed_up_by_variant():
     assert math.isnan(found["cosine"].value)
     assert experiments.summary(table, "loss", "leakage", 1.0)["mse"].value == 9.0
     assert experiments.summary(table, "space", "leakage") == {}
+
+
+def test_questions_asked_anew_take_the_place_of_theirs_in_the_table(notebook, tmp_path, monkeypatch):
+    monkeypatch.setattr(experiments, "GRID", (Experiment("loss", "mse", {"speed": 3.0}), Experiment("space", "S", {})))
+    monkeypatch.setattr(experiments, "FULL", {})
+    table = tmp_path / "table.csv"
+    place = ["--notebook", str(notebook), "--out", f"{tmp_path}/out", "--table", str(table), "--seeds", "0"]
+    numbers = dict.fromkeys(("value", "low", "high", "seconds"), 1.0)
+    other = {**dict.fromkeys(experiments.COLUMNS, ""), **numbers, "domain": "pets", "question": "loss", "seed": 0}
+    write_csv(table, [other, {**other, "domain": "portraits", "weights": "0123456789ab"}])
+    experiments.main(place)
+    assert [(r["domain"], r["question"]) for r in read_csv(table)] == [
+        ("pets", "loss"), *[("portraits", "loss")] * 2, *[("portraits", "space")] * 2]  # fmt: skip
+    experiments.main([*place, "--only", "loss"])
+    assert [r["question"] for r in read_csv(table)] == ["loss", "space", "space", "loss", "loss"]
+    with pytest.raises(SystemExit, match="there is no experiment 'taste'"):
+        experiments.main([*place, "--only", "taste"])
 
 
 def test_the_grid_can_be_chosen_from():

@@ -1,8 +1,11 @@
 """Distances of sets of pictures, against what can be worked out by hand."""
 
+import math
+
 import pytest
 import torch
 
+from deltaedit import metrics
 from deltaedit.metrics import Interval, bootstrap, difference, frechet_distance, pooled, precision_recall
 
 
@@ -86,3 +89,33 @@ def test_intervals_of_several_seeds_grow_by_what_differs_between_them():
     assert apart.high - 1 == pytest.approx((0.1**2 + 1.96**2 * 0.04 / 3) ** 0.5)
     assert pooled([Interval(1.0, 0.9, 1.1)]) == pytest.approx((1.0, 0.9, 1.1))
     assert difference(Interval(3, 2.7, 3.3), Interval(1, 0.6, 1.4)) == pytest.approx((2, 1.5, 2.5))
+
+
+class Colours(torch.nn.Module):
+    """Mean colours of bytes, in place of Inception."""
+
+    def forward(self, pictures):
+        assert pictures.dtype == torch.uint8
+        return pictures.float().mean(dim=(2, 3))
+
+
+def test_what_the_field_measures_of_photographs():
+    rng = torch.Generator().manual_seed(0)
+    before = torch.rand(40, 3, 16, 16, generator=rng) * 1.6 - 0.8
+
+    def alike(a, b):
+        return (a * b).flatten(1).sum(1)
+
+    same = metrics.picture_metrics(before, before, fid=Colours(), identity=alike, batch_size=7)
+    assert same["ssim"] == pytest.approx(1)
+    assert same["fid"] == pytest.approx(0, abs=1e-2)
+    assert same["identity"] == pytest.approx(float(before.square().flatten(1).sum(1).mean()), rel=1e-4)
+    lighter = metrics.picture_metrics(before, before + 0.1, fid=Colours())
+    assert lighter["psnr"] == pytest.approx(10 * math.log10(2**2 / 0.1**2), rel=1e-4)
+    assert lighter["fid"] == pytest.approx(3 * 12.75**2, rel=0.03)  # three means, each a twentieth of 255 away
+    assert 0 < lighter["ssim"] < 1
+    assert set(metrics.picture_metrics(before[:2], before[:2] * 0.5)) == {"psnr", "ssim"}
+    with pytest.raises(ValueError, match="3 features needs more than 3 pictures.* Got 3"):
+        metrics.picture_metrics(before[:3], before[:3], fid=Colours())
+    with pytest.raises(ValueError, match=r"of one shape.* Got \(40, 3, 16, 16\) and \(39, 3, 16, 16\)"):
+        metrics.picture_metrics(before, before[1:])

@@ -100,6 +100,21 @@ def test_a_judge_is_saved_in_half_and_reads_the_same(world: World, tmp_path):
         judge(image[0])
     assert set(accuracy(judge, image, factors)) == set(world.table.names)
 
+@each_world
+def test_readings_of_the_judge_are_in_words(world: World):
+    torch.manual_seed(0)
+    judge = Judge(world, JudgeConfig(resolution=16, width=8)).eval()
+    image = torch.rand(1, 3, 32, 32) * 2 - 1
+    said, factors, table = judge.readings(image), judge.read(image), world.table
+    seen = dict(zip(table.names, world.visible(factors)[0].tolist(), strict=True))
+    for name in table.binary:
+        phrase = table.attribute(name).yes[0]
+        assert (phrase in said) == seen[name]
+        assert not seen[name] or (said[phrase] > 0.5) == bool(table.column(factors, name)[0])
+    name = next(name for name in table.choice if seen[name])
+    options = [table.attribute(name).facts(option)[0][0] for option in table.attribute(name).options]
+    assert sum(said[option] for option in options) == pytest.approx(1, abs=1e-5)
+
 
 def test_a_judge_of_another_world_is_refused(tmp_path):
     path = tmp_path / "judge.safetensors"

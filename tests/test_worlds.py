@@ -454,6 +454,16 @@ def test_opposites_are_other_values_and_come_back(world):
             assert other.opposite.value == goal.value
 
 
+@each_world
+def test_all_that_captions_tell_can_be_asked(world):
+    domain = Domain(world=world.name)
+    asked = worlds.prompts(domain)
+    assert len(set(asked)) == len(asked)
+    assert set(world.prompts) <= set(asked)
+    assert {goal.canonical for goal in world.goals} == set(asked[: len({goal.canonical for goal in world.goals})])
+    assert worlds.prompts(Domain(neutral="church"))
+
+
 def test_canonical_prompts():
     world = worlds.named("portraits")
     assert world.prompt("glasses", True) == "face with glasses"

@@ -50,6 +50,17 @@ def examples(domain: Domain) -> Examples:
     return Examples(asked, asked[:4], asked[:6], asked[:5], asked[:5], asked[:7], wordings, (asked[:2],), ())
 
 
+def prompts(domain: Domain) -> tuple[str, ...]:
+    """What can be asked of a domain's pictures: what edits of its world are measured on, then all its captions' words.
+
+    Of a domain of no world of ours, what the book shows of it.
+    """
+    if domain.world is None:
+        return examples(domain).edits
+    world = named(domain.world)
+    return tuple(dict.fromkeys([goal.canonical for goal in world.goals] + world.prompts))
+
+
 def stand_in(name_or_folder: str | Path, instead: str) -> str | Path:
     """The domain itself where a world of ours draws its pictures; else ``instead``, and that is said."""
     from deltaedit.domains import Domain, find  # here: it takes torch

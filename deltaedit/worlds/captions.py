@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import warnings
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -211,4 +212,6 @@ def caption_features(world: World, store: FeatureStore, clip: ClipEncoder, z_dim
     z = torch.cat([shard_latents(store.manifest["seed"], k, z_dim) for k in shards])[: store.size]
     texts = captions(world, world.factors_from_z(z), random.Random(seed))
     parts = [texts[k : k + batch_size] for k in range(0, len(texts), batch_size)]
-    return torch.cat([clip.encode_text(part) for part in tqdm(parts, desc="captions", unit="batch")])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of long captions that are cut: CLIP was trained with them so
+        return torch.cat([clip.encode_text(part) for part in tqdm(parts, desc="captions", unit="batch")])

@@ -17,7 +17,7 @@ from deltaedit.files import read_module, write_tensors
 from deltaedit.loop import Step, fit, learning_rate
 from deltaedit.worlds import named
 from deltaedit.worlds.pool import Pool
-from deltaedit.worlds.table import Table
+from deltaedit.worlds.table import Binary, Choice, Table
 from deltaedit.worlds.world import World
 
 
@@ -79,6 +79,29 @@ class Judge(nn.Module):
         if name in self.world.table.binary:
             return (out > 0).float()
         return out.argmax(1).float() if name in self.world.table.choice else out.float()
+
+    @torch.no_grad()
+    def readings(self, image: Tensor) -> dict[str, float]:
+        """What one picture (1, 3, H, W) in [-1, 1] shows, in words: how likely each thing is, or how much of it.
+
+        Things and options have a probability, under the words that captions have for them; a scale has its place
+        between its ends, 0 and 1, under its name. What cannot be seen is left out.
+        """
+        table, out = self.world.table, self(image)
+        factors = torch.stack([self._decide(name, out[name]) for name in table.names], dim=1)
+        said: dict[str, float] = {}
+        for a, seen in zip(table.attributes, self.world.visible(factors)[0].tolist(), strict=True):
+            if not seen:
+                continue
+            if isinstance(a, Binary):
+                said[a.yes[0]] = float(out[a.name].sigmoid())
+            elif isinstance(a, Choice):
+                words = [facts[0][0] if (facts := a.facts(option)) else option for option in a.options]
+                said |= dict(zip(words, out[a.name][0].softmax(0).tolist(), strict=True))
+            else:
+                low, high = a.range
+                said[a.name.replace("_", " ")] = (float(out[a.name]) - low) / (high - low)
+        return said
 
     def save(self, path: str | Path) -> None:
         """Write weights in half precision, the configuration and the world's name to one safetensors file."""

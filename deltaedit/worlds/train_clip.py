@@ -21,7 +21,7 @@ from deltaedit.loop import Step, fit, learning_rate
 from deltaedit.worlds.pool import Pool
 from deltaedit.worlds.world import World
 
-CONFIG = Path(__file__).parent / "clip_config" / "miniature-clip.json"
+CONFIG = Path(__file__).parent / "clip_config"
 
 
 @dataclass(frozen=True)

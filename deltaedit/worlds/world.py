@@ -13,7 +13,7 @@ from torch import Tensor
 
 from deltaedit.worlds import captions
 from deltaedit.worlds.painter import Color, Painter, render
-from deltaedit.worlds.table import Binary, Choice, Table, shows
+from deltaedit.worlds.table import Binary, Choice, Scale, Table, shows
 
 LEADS = ("", "a ", "a photo of a ", "a picture of a ", "a drawing of a ", "a portrait of a ", "the ", "this is a ",
          "an image of a ", "a close-up of a ")  # fmt: skip
@@ -141,6 +141,18 @@ class World:
     def prompt(self, name: str, value: bool | str) -> str:
         """The canonical prompt for an attribute's value, see :func:`deltaedit.worlds.captions.prompt`."""
         return captions.prompt(self, (name, value))
+
+    @cached_property
+    def prompts(self) -> list[str]:
+        """The canonical prompts of all values that captions have words for."""
+        said = []
+        for a in self.table.attributes:
+            if isinstance(a, Scale):
+                values = [end for end in ("low", "high") if getattr(a, end)]
+            else:
+                values = [True] if isinstance(a, Binary) else [option for option in a.options if a.facts(option)]
+            said += [self.prompt(a.name, value) for value in values]
+        return said
 
     @cached_property
     def spread(self) -> dict[str, float]:

@@ -1,0 +1,267 @@
+"""The live editor without a front end: what a touch does is what a front end's message would."""
+
+import subprocess
+import sys
+import textwrap
+from datetime import UTC, datetime
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from fakes import tiny_generator
+from PIL import Image
+from test_editor import HAT, OLD, tiny_editor
+
+from deltaedit import domains, widgets
+from deltaedit.inversion import Encoder, EncoderConfig
+from deltaedit.session import Change
+from deltaedit.widgets import EditorWidget, changes_table
+
+
+@pytest.fixture
+def widget(tmp_path, monkeypatch):
+    monkeypatch.setattr(widgets, "REST", 0.01)
+    widget = EditorWidget(tiny_editor(), prompts=(HAT, OLD), folder=tmp_path)
+    yield widget
+    widget.close()
+
+
+def ask(widget: EditorWidget, prompt: str) -> None:
+    widget.prompt.value = prompt
+    assert widget.settle()
+
+
+def press(widget: EditorWidget, name: str) -> None:
+    widget.buttons[name].click()
+    assert widget.settle()
+
+
+def choose(upload, content: bytes, name: str = "file") -> None:
+    upload.value = ({"name": name, "type": "", "size": len(content), "content": memoryview(content),
+                     "last_modified": datetime.now(UTC)},)  # fmt: skip
+
+
+def png(*size: int) -> bytes:
+    file = BytesIO()
+    Image.new("RGB", size, "red").save(file, "PNG")
+    return file.getvalue()
+
+
+def rows(widget: EditorWidget) -> list[tuple[str, bool, float]]:
+    return [(row.on.description, row.on.value, row.strength.value) for row in widget.rows.children]
+
+
+def test_prompts_are_stacked_moved_switched_and_deleted(widget):
+    plain = widget.after.value
+    assert plain == widget.before.value
+    ask(widget, HAT)
+    ask(widget, OLD)
+    assert rows(widget) == [(HAT, True, 1.0), (OLD, True, 1.0)]
+    assert widget.prompt.value == widget.message.value == ""
+    pictures = {plain, widget.after.value}
+    widget.rows.children[0].strength.value = -1.5
+    assert widget.settle()
+    pictures.add(widget.after.value)
+    widget.rows.children[1].on.value = False
+    assert widget.settle()
+    pictures.add(widget.after.value)
+    widget.threshold.value = 0.05
+    assert widget.settle()
+    assert len(pictures) == 4
+    widget.rows.children[0].delete.click()
+    assert widget.settle()
+    assert rows(widget) == [(OLD, False, 1.0)]
+    assert widget.after.value == plain
+    widget.seed.value = 12
+    press(widget, "Another")
+    assert widget.session.state.seed == widget.seed.value == 13
+    assert widget.before.value != plain
+
+
+def test_undo_redo_strip_and_reset(widget):
+    plain = widget.after.value
+    ask(widget, HAT)
+    ask(widget, OLD)
+    press(widget, "Undo")
+    assert rows(widget) == [(HAT, True, 1.0)]
+    press(widget, "Undo")
+    assert (rows(widget), widget.after.value) == ([], plain)
+    assert widget.buttons["Undo"].disabled
+    press(widget, "Redo")
+    assert rows(widget) == [(HAT, True, 1.0)]
+    shown = [step for step in widget.strip.children if step.layout.display is None]
+    assert [(step.at, "deltaedit-here" in step._dom_classes) for step in shown] == [(0, False), (1, True), (2, False)]
+    shown[2].button.click()
+    assert widget.settle()
+    assert len(rows(widget)) == 2
+    press(widget, "Reset")
+    assert rows(widget) == []
+    press(widget, "Undo")
+    assert len(rows(widget)) == 2
+
+
+def test_what_is_refused_is_said_and_the_editor_stays_usable(widget):
+    for prompt, message in (("face", "no difference"), (HAT, ""), (HAT, "there already")):
+        ask(widget, prompt)
+        assert message in widget.message.value
+    assert widget.prompt.value == HAT  # to be mended
+    ask(widget, "<script>alert(1)</script>")
+    ask(widget, "<script>alert(1)</script> ")
+    assert "<script>" not in widget.message.value + widget.table.value
+    widget.threshold.max = 100
+    widget.threshold.value = 99
+    assert widget.settle()
+    assert "No channel reaches the threshold" in widget.message.value
+    press(widget, "Undo")
+    assert widget.message.value == ""
+
+
+def test_while_a_slider_moves_only_the_newest_value_is_drawn(widget, monkeypatch):
+    ask(widget, HAT)
+    drawn, draw = [], widget.session.editor.draw
+    monkeypatch.setattr(widget.session.editor, "draw", lambda *x: drawn.append(1) or draw(*x))
+    for k in range(300):
+        widget.rows.children[0].strength.value = k / 150
+    assert widget.settle()
+    assert len(drawn) < 200
+    final = widgets.live(widget.session.edit().tensor)[0]
+    assert (widget.session.state.layers[0].strength, widget.after.value) == (299 / 150, final)
+    assert len(widget.session.timeline) == 3
+
+
+def test_pictures_from_outside(widget):
+    plain = widget.before.value
+    for content, message in ((b"abc", "cannot be read as a picture"), (png(4, 4), "8 pixels"), (b"", "cannot be read"),
+                             (bytes(51_000_000), "51 MB, and 50 is the most")):  # fmt: skip
+        choose(widget.upload, content)
+        assert widget.settle()
+        assert message in widget.message.value
+        assert (widget.before.value, widget.upload.value) == (plain, ())
+    with pytest.raises(ValueError, match="large has 51 MB"):
+        widget._find({"large": {"metadata": {}, "content": bytes(51_000_000)}})  # as ipywidgets 7 has it
+    widget._steps = 2
+    choose(widget.upload, png(40, 30))
+    assert widget.settle()
+    assert widget.before.value != plain
+    assert widget.session.state.given is not None
+    assert widget.message.value == ""
+    press(widget, "Undo")
+    assert widget.before.value == plain
+    editor = widget.session.editor
+    editor.encoder, widget._steps = Encoder(EncoderConfig(8, tiny_generator().num_ws, 16, 8)), None
+    choose(widget.upload, png(40, 30))
+    assert widget.settle()
+    assert widget.session.state.given.source["steps"] == 0
+
+
+def test_without_an_encoder_it_is_said_that_it_takes_steps(widget, monkeypatch):
+    monkeypatch.setattr(widgets, "STEPS", 3)
+    shares = []
+    widget.progress.observe(lambda change: shares.append(change["new"]), "value")
+    monkeypatch.setattr(widget, "_say", lambda text, wrong=False: shares.append(text))
+    choose(widget.upload, png(40, 30))
+    assert widget.settle()
+    assert "This domain has no encoder: the picture is found in 3 steps of optimisation." in shares
+    assert shares[-2:-1] == [pytest.approx(2 / 3)]
+    assert widget.progress.layout.display == "none"
+
+
+def test_a_recipe_is_saved_and_opened_again(widget, tmp_path):
+    ask(widget, HAT)
+    widget.rows.children[0].strength.value = 1.7
+    assert widget.settle()
+    picture = widget.after.value
+    press(widget, "Save")
+    (recipe,) = tmp_path.glob("*.json")
+    assert str(tmp_path) in widget.told.value
+    assert "download=" in widget.told.value
+    press(widget, "Reset")
+    assert widget.told.value == ""
+    choose(widget.open, recipe.read_bytes())
+    assert widget.settle()
+    assert (rows(widget), widget.after.value) == ([(HAT, True, 1.7)], picture)
+    far = widget.session.edit().with_strength(5).to_json()
+    choose(widget.open, far.encode())
+    assert widget.settle()
+    assert (widget.rows.children[0].strength.value, widget.rows.children[0].strength.min) == (5.0, -5.0)
+    press(widget, "Undo")
+    assert widget.rows.children[0].strength.max == 2.0
+    for content in (b"", b"\xff\xfe", b"{}", b"[" * 10_000, recipe.read_bytes().replace(b"1.7", b'"much"')):
+        choose(widget.open, content)
+        assert widget.settle()
+        assert 'role="alert"' in widget.message.value
+        assert rows(widget) == [(HAT, True, 1.7)]
+
+
+def test_a_recipe_of_another_domain_can_be_loaded_there_or_here(widget, tmp_path, monkeypatch):
+    other = tiny_editor(name="other", gain=2.0)
+    recipe = other.edit(other.sample(seed=3), OLD).to_json().encode()
+    offers = [widget.buttons[name].layout for name in ("Load anyway", "Load its domain")]
+    choose(widget.open, recipe)
+    assert widget.settle()
+    assert "it is of the domain &#x27;other&#x27;" in widget.message.value
+    assert [offer.display for offer in offers] == [None, "none"]  # no domain of that name is here
+    press(widget, "Load anyway")
+    assert (rows(widget), widget.seed.value) == ([(OLD, True, 1.0)], 3)
+    assert [offer.display for offer in offers] == ["none", "none"]
+    monkeypatch.setitem(domains.FOLDERS, "other", tmp_path)
+    monkeypatch.setattr(widgets.Editor, "from_pretrained", lambda name, device: other if name == "other" else None)
+    choose(widget.open, recipe)
+    assert widget.settle()
+    assert [offer.display for offer in offers] == [None, None]
+    ask(widget, HAT)  # one may as well go on
+    assert [offer.display for offer in offers] == ["none", "none"]
+    choose(widget.open, recipe)
+    press(widget, "Load its domain")
+    assert widget.session.editor is other
+    assert rows(widget) == [(OLD, True, 1.0)]
+    assert [offer.display for offer in offers] == ["none", "none"]
+
+
+def test_code_is_shown_and_follows(widget):
+    press(widget, "Code")
+    assert "picture = latent.image" in widget.told.value
+    ask(widget, HAT)
+    assert "editor.edit(latent, &quot;face with a hat&quot;, 1" in widget.told.value
+    press(widget, "Code")
+    assert widget.told.value == ""
+
+
+def test_table_of_changes_can_be_read_aloud():
+    table = changes_table([Change("<b>", 0.1, 0.9), Change("smile", 0.5, 0.25)], judged=True)
+    assert "&lt;b&gt;" in table
+    assert table.count('scope="row"') == 2
+    assert "0.90" in table
+    assert changes_table([], judged=True) == ""
+
+
+def test_what_fails_while_drawing_is_said(widget, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("out of memory")
+
+    ask(widget, HAT)
+    with monkeypatch.context() as patch:
+        patch.setattr(widget.session.editor, "draw", fail)
+        widget.rows.children[0].strength.value = 0.2
+        assert widget.settle()
+        assert "Out of memory" in widget.message.value
+    widget.rows.children[0].strength.value = 0.3
+    assert widget.settle()
+    assert widget.message.value == ""
+
+
+def test_an_interpreter_ends_while_a_picture_is_made():
+    code = """
+        import time, sys
+        sys.path.insert(0, "tests")
+        from test_editor import tiny_editor
+        from test_widgets import choose, png
+        from deltaedit.widgets import EditorWidget
+        widget = EditorWidget(tiny_editor(), steps=10**9)
+        choose(widget.upload, png(40, 30))
+        while not widget.progress.value: time.sleep(0.01)
+        widget.prompt.value = "face with a hat"
+    """
+    run = subprocess.run([sys.executable, "-W", "error", "-c", textwrap.dedent(code)], capture_output=True, text=True,
+                         timeout=120, cwd=Path(__file__).parents[1])  # fmt: skip
+    assert (run.returncode, run.stderr) == (0, "")
