@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.stamp
 # `make book PY=python` uses the environment that is active (conda, say) and makes none.
 ENV    := $(if $(filter $(VENV)/bin/python,$(PY)),$(STAMP))
 
-.PHONY: help env book figures quick test lab bench experiments weights lint hooks lock clean
+.PHONY: help env book figures quick test browser lab bench experiments weights lint hooks lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo "               PARAMS=\"-p device cuda -p seed 3\" passes parameters to the notebooks"
 	@echo "make quick     see that every notebook runs, on little; PARAMS=\"-p domain pets\" in another domain"
 	@echo "make test      run the test suite                (ARGS=\"-k mapper\" to pick)"
+	@echo "make browser   move what readers move, in the built book; needs Chromium"
 	@echo "make lab       open the notebooks in JupyterLab"
 	@echo "make figures   run every notebook again, changed or not; build no pages"
 	@echo "make bench     measure what the README promises, into figures/ (ARGS=\"--only large\" for FFHQ's size,"
@@ -50,6 +51,9 @@ quick: $(ENV)
 
 test: $(ENV)
 	$(PY) -m pytest $(ARGS)
+
+browser: $(ENV)
+	$(PY) -m pytest tests/browser.py $(ARGS)
 
 # Pictures of up to 256 MB can be opened in the live editor; else a server hangs up at 10.
 lab: $(ENV)

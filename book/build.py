@@ -14,12 +14,15 @@ import argparse
 import ast
 import hashlib
 import importlib.util
+import io
 import os
 import re
 import shutil
 import subprocess
 import sys
 import time
+from base64 import b64decode
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,8 +30,10 @@ import nbformat
 import papermill
 import yaml
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from PIL import Image
 
 from deltaedit.record import write_record
+from deltaedit.show import DARK
 
 ROOT = Path(__file__).resolve().parents[1]
 JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
@@ -51,6 +56,12 @@ FETCHED = re.compile(
     re.IGNORECASE,
 )
 FETCHED_BY_CSS = re.compile(r"""(?:@import\s+|url\(\s*)["']?((?:https?:)?//[^"')\s]+)""", re.IGNORECASE)
+# An icon in the theme's script, which brings two thousand, and where a page or script names one.
+ICON = re.compile(r'(?:"([\w-]+)"|\b(\w+)):\[\d+,\d+,\[([^\]]*)\],"[0-9a-f]+",(?:"[^"]*"|\[[^\]]*\])\],?')
+ICON_USED = re.compile(r"\bfa-([\w-]+)")
+FORMULA = re.compile(r'class="(?:[^"]* )?math[ "]')
+MATHJAX = re.compile(r"<script\b[^>]*/mathjax/[^>]*></script>")
+PICTURE = re.compile(r'<img\b[^>]*\ssrc="[^"]*_images/([^"/]+)\.png"[^>]*>')
 
 
 def toc_files(toc: object) -> list[str]:
@@ -272,6 +283,61 @@ def external_requests(html: Path) -> list[str]:
     return found
 
 
+def drop_icons(script: str, used: Collection[str]) -> str:
+    """The theme's script of icons without those that are not used, by none of their names: a megabyte less a page."""
+
+    def kept(icon: re.Match) -> str:
+        names = {icon[1] or icon[2], *re.findall(r'"([\w-]+)"', icon[3])}
+        return icon[0] if names & set(used) else ""
+
+    return ICON.sub(kept, script)
+
+
+def as_webp(png: bytes) -> bytes:
+    """A picture at a fraction of its bytes: drawings exactly, photos and the like as good as."""
+    image, file = Image.open(io.BytesIO(png)), io.BytesIO()
+    drawing = len(png) < 0.25 * image.width * image.height  # bytes per pixel: PNG is good at drawings
+    image.save(file, "WEBP", **({"lossless": True} if drawing else {"quality": 90}))
+    return file.getvalue()
+
+
+def dark_pictures(stage: Path) -> dict[str, bytes]:
+    """What dark pages show instead of the notebooks' figures, by the name that Jupyter Book gives to these."""
+    outputs = (output for path in sorted((stage / "notebooks").glob("*.ipynb"))
+               for cell in nbformat.read(path, as_version=4).cells for output in cell.get("outputs", ()))  # fmt: skip
+    return {hashlib.sha256(b64decode(output.data["image/png"])).hexdigest(): b64decode(output.metadata[DARK])
+            for output in outputs if DARK in output.get("metadata", ())}  # fmt: skip
+
+
+def lighten(html: Path, dark: dict[str, bytes]) -> None:
+    """Let pages load less, and show figures in light ink where they are dark."""
+    pages = {path: path.read_text(encoding="utf-8") for path in html.rglob("*.html")}
+    scripts = html / "_static/scripts"
+    named = [*pages.values(), *(scripts.joinpath(f"{theme}-theme.js").read_text(encoding="utf-8")
+                                for theme in ("pydata-sphinx", "sphinx-book"))]  # fmt: skip
+    icons = scripts / "fontawesome.js"
+    used = {name for text in named for name in ICON_USED.findall(text)}
+    icons.write_text(drop_icons(icons.read_text(encoding="utf-8"), used), encoding="utf-8")
+
+    for png in (html / "_images").glob("*.png"):
+        png.with_suffix(".webp").write_bytes(as_webp(png.read_bytes()))
+        if png.stem in dark:
+            png.with_name(f"{png.stem}-dark.webp").write_bytes(as_webp(dark[png.stem]))
+        png.unlink()
+
+    def both(image: re.Match) -> str:
+        if image[1] not in dark:
+            return image[0]
+        other = image[0].replace(f"{image[1]}.png", f"{image[1]}-dark.png").replace("<img", '<img loading="lazy"')
+        return f'<span class="for-light">{image[0]}</span><span class="for-dark">{other}</span>'
+
+    for path, text in pages.items():
+        text = PICTURE.sub(both, text)
+        if not FORMULA.search(text):  # Sphinx loads MathJax on all pages above one with formulas
+            text = MATHJAX.sub("", text)
+        path.write_text(re.sub(r"(_images/[\w.-]+)\.png\b", r"\1.webp", text), encoding="utf-8")
+
+
 def build_pages(root: Path, stage: Path) -> Path:
     """Build the pages afresh, warnings as errors, and return the one to open.
 
@@ -284,6 +350,7 @@ def build_pages(root: Path, stage: Path) -> Path:
     command = [sys.executable, "-c", JUPYTER_BOOK, "build", str(stage), *options]
     if subprocess.run(command, cwd=root).returncode != 0:
         raise RuntimeError("Jupyter Book warned or failed; its own words are above.")
+    lighten(html, dark_pictures(stage))
     requests = external_requests(html)
     if requests:
         raise RuntimeError("The book must read with the network off, but would fetch:\n" + "\n".join(requests))

@@ -14,6 +14,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 Picture = Image.Image | np.ndarray | bytes | str | Path
+Shown = Image.Image | Tensor | np.ndarray
 SMALLEST = 8  # pixels on a side; below that there is nothing to see
 LARGEST = 89_478_485  # pixels in all, 1 GB as a tensor; beyond, Pillow suspects a bomb
 
@@ -52,6 +53,23 @@ def to_pil(image: Tensor) -> list[Image.Image]:
     """Pictures of (B, 3, H, W) in [-1, 1]; what is outside the range is cut."""
     pixels = ((image.detach().float().clamp(-1, 1) + 1) * 127.5).round().byte()
     return [Image.fromarray(picture) for picture in pixels.permute(0, 2, 3, 1).cpu().numpy()]
+
+
+def pixels(picture: Shown) -> np.ndarray:
+    """A picture as bytes (H, W, 3).
+
+    Args:
+        picture: a PIL image, a tensor (3, H, W) in [-1, 1], or an array (H, W, 3) of bytes.
+    """
+    if isinstance(picture, Image.Image):
+        return np.asarray(picture.convert("RGB"))
+    if isinstance(picture, Tensor) and picture.ndim == 3 and picture.shape[0] == 3:
+        values = picture.detach().float().cpu().clamp(-1, 1).permute(1, 2, 0).numpy()
+        return ((values + 1) * 127.5).round().astype(np.uint8)
+    if isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3:
+        return picture
+    raise ValueError("a picture must be a PIL image, a tensor (3, H, W) in [-1, 1] or an array (H, W, 3) of bytes, got "
+                     f"{type(picture).__name__} of shape {tuple(getattr(picture, 'shape', ()))}.")  # fmt: skip
 
 
 def _pixels(image: Image.Image, name: str | Path) -> np.ndarray:

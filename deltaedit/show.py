@@ -1,4 +1,4 @@
-"""What the book draws with: one plot style, grids of pictures, maps of embeddings, tables and sliders."""
+"""What the book draws with: one plot style, grids of pictures, maps of embeddings, tables, sliders and a bench."""
 
 from __future__ import annotations
 
@@ -6,28 +6,48 @@ import base64
 import html
 import io
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from IPython import get_ipython
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba, to_rgba_array
 from matplotlib.figure import Figure
-from PIL import Image
 from torch import Tensor
 
-# Okabe and Ito's colours, which readers with any kind of colour vision can tell apart; the first two are told by
-# lightness too, and embeddings add a marker for each kind.
-COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#000000")
-MARKERS = ("o", "^", "s", "D", "v", "P", "X")
+from deltaedit.files import write_whole
+from deltaedit.pictures import Shown, pixels
+from deltaedit.sliders import Bench as Bench
+from deltaedit.sliders import Sweep as Sweep
+from deltaedit.sliders import number
 
-Picture = Image.Image | Tensor | np.ndarray
+if TYPE_CHECKING:
+    from deltaedit.editor import Editor, Latent
+
+INK, LIGHT_INK = "#262626", "#dedede"  # of words, axes and marks, on light and on dark ground
+# Okabe and Ito's colours, which readers with any kind of colour vision can tell apart; the first two are told by
+# lightness too, and embeddings add a marker for each kind. All but the ink can be seen on light and on dark ground.
+COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", INK)
+MARKERS = ("o", "^", "s", "D", "v", "P", "X")
+DARK = "dark_png"
+"""Where a notebook keeps a figure's rendering for dark pages: in the metadata of its output, as base64."""
 
 
 def style() -> None:
-    """Set the one plot style of the book; call it once, in the imports cell."""
-    plt.rcParams.update({
+    """Set the one plot style of the book; call it once, in the imports cell.
+
+    In a notebook, figures are then kept twice: as usual, and in light ink on no ground, for the book's dark pages.
+    """
+    ink = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color", "boxplot.boxprops.color",
+           "boxplot.whiskerprops.color", "boxplot.capprops.color", "boxplot.flierprops.markeredgecolor")  # fmt: skip
+    plt.rcParams.update(dict.fromkeys(ink, INK) | {
         "axes.prop_cycle": plt.cycler(color=COLORS),
+        "axes.facecolor": "none",
         "axes.spines.top": False,
         "axes.spines.right": False,
         "axes.titlesize": "medium",
@@ -37,26 +57,43 @@ def style() -> None:
         "legend.frameon": False,
         "savefig.bbox": "tight",
     })  # fmt: skip
+    if shell := get_ipython():
+        shell.display_formatter.mimebundle_formatter.for_type(Figure, lambda figure: ({}, {DARK: dark(figure)}))
 
 
-def pixels(picture: Picture) -> np.ndarray:
-    """A picture as bytes (H, W, 3).
-
-    Args:
-        picture: a PIL image, a tensor (3, H, W) in [-1, 1], or an array (H, W, 3) of bytes.
-    """
-    if isinstance(picture, Image.Image):
-        return np.asarray(picture.convert("RGB"))
-    if isinstance(picture, Tensor) and picture.ndim == 3 and picture.shape[0] == 3:
-        values = picture.detach().float().cpu().clamp(-1, 1).permute(1, 2, 0).numpy()
-        return ((values + 1) * 127.5).round().astype(np.uint8)
-    if isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3:
-        return picture
-    raise ValueError("a picture must be a PIL image, a tensor (3, H, W) in [-1, 1] or an array (H, W, 3) of bytes, got "
-                     f"{type(picture).__name__} of shape {tuple(getattr(picture, 'shape', ()))}.")  # fmt: skip
+def dark(figure: Figure) -> str:
+    """A figure as a PNG in light ink on no ground, in base64; its colours and pictures stay, and so does the figure."""
+    file = io.BytesIO()
+    figure.draw_without_rendering()  # makes the ticks
+    with _light_ink(figure):
+        figure.canvas.print_figure(file, format="png", dpi=figure.dpi, facecolor="none", bbox_inches="tight")
+    return base64.b64encode(file.getvalue()).decode()
 
 
-def grid(images: Sequence[Picture] | Tensor, columns: int | Sequence[str], rows: Sequence[str] = (),
+@contextmanager
+def _light_ink(figure: Figure) -> Iterator[None]:
+    """All that a figure draws in INK is in LIGHT_INK, for a while."""
+    before: list[tuple[Any, Any]] = []
+    try:
+        for artist in figure.findobj():
+            for name in ("color", "edgecolor", "facecolor", "markeredgecolor", "markerfacecolor"):
+                if (get := getattr(artist, f"get_{name}", None)) is None:
+                    continue
+                was = get()
+                colors = to_rgba_array(was)
+                inked = (colors[:, :3] == to_rgba(INK)[:3]).all(1)
+                if inked.any():
+                    colors[inked, :3] = to_rgba(LIGHT_INK)[:3]
+                    put = getattr(artist, f"set_{name}")
+                    before.append((put, was))
+                    put(colors if len(colors) > 1 else tuple(colors[0]))
+        yield
+    finally:
+        for put, was in reversed(before):
+            put(was)
+
+
+def grid(images: Sequence[Shown] | Tensor, columns: int | Sequence[str], rows: Sequence[str] = (),
          titles: Sequence[str] = (), size: float = 1.1) -> Figure:  # fmt: skip
     """Pictures in rows and columns.
 
@@ -89,6 +126,60 @@ def grid(images: Sequence[Picture] | Tensor, columns: int | Sequence[str], rows:
     for axis, label in zip(axes[:, 0], rows, strict=False):
         axis.set_ylabel(label, fontsize=8, rotation=0, ha="right", va="center")
     return figure
+
+
+def edit_grid(editor: Editor, latent: Latent, target: str | Sequence[str], strength: float | Sequence[float] = 1.0,
+              size: float = 1.1) -> Figure:  # fmt: skip
+    """Edits of pictures as a grid: a row for each picture; a column for each prompt, or for each strength of one.
+
+    Args:
+        editor, latent: who edits, and what.
+        target: one prompt or several; the first column then shows the pictures as they are.
+        strength: one, or several for one prompt.
+        size: inches that a picture takes.
+
+    Raises:
+        ValueError: if both target and strength are several, or ``Editor.edit`` refuses them.
+    """
+    if isinstance(strength, int | float):
+        targets = [target] if isinstance(target, str) else list(target)
+        columns = [latent.images, *(edit.images for edit in editor.edit_each(latent, targets, strength))]
+        headings = ["as drawn", *targets]
+    elif isinstance(target, str):
+        edit = editor.edit(latent, target)
+        columns = [edit.with_strength(x).images for x in strength]
+        headings = list(map(number, strength))
+    else:
+        raise ValueError("a grid has one axis for pictures and one for prompts or strengths: give several of one only.")
+    return grid([image for row in zip(*columns, strict=True) for image in row], headings, size=size)
+
+
+def save(figure: Figure, path: str | Path) -> None:
+    """Write a figure for a paper: words and lines as vectors, pictures with the very pixels they have.
+
+    Args:
+        figure: such as ``grid`` or ``edit_grid`` returns.
+        path: ending in .pdf or .svg; it is whole or not there.
+
+    Raises:
+        ValueError: if it ends in something else.
+    """
+    kind = Path(path).suffix.removeprefix(".").lower()
+    if kind not in ("pdf", "svg"):
+        raise ValueError(f"a figure for a paper is .pdf or .svg; for pixels, use figure.savefig. Got {str(path)!r}.")
+    shown = [(image, image.get_interpolation()) for axis in figure.axes for image in axis.images]
+    exact = {"pdf.fonttype": 42, "image.composite_image": False, "svg.hashsalt": "deltaedit"}
+    try:
+        for image, _ in shown:
+            image.set_interpolation("none")  # embedded as it is, not resampled
+        with plt.rc_context(exact):
+            write_whole(path, lambda part: figure.savefig(part, format=kind, metadata={_DATE[kind]: None}))
+    finally:
+        for image, interpolation in shown:
+            image.set_interpolation(interpolation)
+
+
+_DATE = {"pdf": "CreationDate", "svg": "Date"}  # left out: the same figure is the same file
 
 
 def _wrapped(texts: Sequence[str], width: float) -> list[str]:
@@ -129,7 +220,7 @@ def bars(shares: Mapping[str, float], kinds: Mapping[str, str], marks: Mapping[s
         if own := [k for k, name in enumerate(names) if kinds[name] == kind]:
             axis.barh(own, [100 * shares[names[k]] for k in own], color=color, label=kind)
     marked = [k for k, name in enumerate(names) if name in marks]
-    axis.plot([100 * marks[names[k]] for k in marked], marked, "|", color="black", markersize=7)
+    axis.plot([100 * marks[names[k]] for k in marked], marked, "|", color=INK, markersize=7)
     axis.set_yticks(range(len(names)), [name.replace("_", " ") for name in names], fontsize=7.5)
     axis.set(xlim=(0, 100), ylim=(-0.6, len(names) - 0.4))
     axis.legend(fontsize=7.5, loc="upper left", bbox_to_anchor=(1, 1))
@@ -159,58 +250,3 @@ class Table:
 
         head, body = line("th", self.columns), "\n".join(line("td", row) for row in self.rows)
         return f'<table class="table"><thead>{head}</thead>\n<tbody>{body}</tbody></table>'
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """The reader's slider: frames computed ahead, in plain HTML that needs no kernel, no script file and no network.
-
-    Attributes:
-        frames: pictures of one size, in order.
-        values: what each frame shows, such as a strength; written beside the slider and read out by screen readers.
-        caption: what the slider moves.
-        alt: what there is to see.
-        start: the frame shown first.
-        width: of the picture on the page, in pixels; narrower pages scale it down.
-    """
-
-    frames: Sequence[Picture] | Tensor
-    values: Sequence[float | str]
-    caption: str
-    alt: str
-    start: int = 0
-    width: int = 256
-
-    def __post_init__(self) -> None:
-        if len(self.frames) != len(self.values) or len(self.frames) < 2:
-            raise ValueError("a sweep needs two frames or more and a value for each, "
-                             f"got {len(self.frames)} and {len(self.values)}.")  # fmt: skip
-        if not 0 <= self.start < len(self.frames):
-            raise ValueError(f"the first frame shown must be one of 0 … {len(self.frames) - 1}, got {self.start}.")
-
-    def strip(self) -> Image.Image:
-        """All frames side by side."""
-        return Image.fromarray(np.concatenate([pixels(frame) for frame in self.frames], axis=1))
-
-    def _repr_html_(self) -> str:
-        strip, n = self.strip(), len(self.frames)
-        file = io.BytesIO()
-        strip.save(file, "PNG", optimize=True)
-        uri = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
-        texts = [value if isinstance(value, str) else f"{value:g}".replace("-", "−") for value in self.values]
-        caption, alt, first = (html.escape(text) for text in (self.caption, self.alt, texts[self.start]))
-        # The slider sets --frame on the figure; the picture is the strip, moved there by its background position.
-        on_input = ("const t=this.dataset.texts.split('|')[this.value],f=this.closest('figure');"
-                    "f.style.setProperty('--frame',this.value);f.querySelector('output').value=t;"
-                    "this.setAttribute('aria-valuetext',t)")  # fmt: skip
-        return f"""<figure class="sweep"
-style="--frame:{self.start};--strip:url({uri});margin:1em 0;max-width:{self.width}px">
-<div role="img" aria-label="{alt}" style="aspect-ratio:{strip.width / n:g}/{strip.height};
-background:var(--strip) calc(var(--frame)*100%/{n - 1}) 0/{n}00% 100%"></div>
-<label style="display:block">{caption}: <output>{first}</output>
-<input type="range" min="0" max="{n - 1}" step="1" value="{self.start}" style="width:100%" aria-valuetext="{first}"
-data-texts="{html.escape("|".join(texts))}" oninput="{on_input}"></label>
-<noscript>Without scripts the slider does not move; these are all its frames, from {html.escape(texts[0])} to
-{html.escape(texts[-1])}:<div style="aspect-ratio:{strip.width}/{strip.height};background:var(--strip) 0/100% 100%">
-</div></noscript>
-</figure>"""

@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import inspect
+import io
 import json
 import os
 import pkgutil
@@ -10,15 +11,19 @@ import re
 import shutil
 import subprocess
 import sys
+from base64 import b64encode
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
 
 import deltaedit
 from deltaedit import domains
+from deltaedit.show import DARK
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted((ROOT / "book").rglob("*.md"))
@@ -114,9 +119,16 @@ def test_docstrings_of_properties_read_well_on_the_api_pages():
                     assert ": " not in first, f"{name}.{cls.__name__}.{attribute}: no colon in «{first}»"
 
 
-def test_mathjax_is_whole():
-    script = (ROOT / "book/_static/mathjax/tex-svg-full.js").read_bytes()
-    assert hashlib.sha256(script).hexdigest() == "a4354ff94fd868aea0cc6eaaa79a57fda0588646fc46ee3700a349ee0a11cbe6"
+def test_mathjax_is_whole_and_holds_what_the_pages_load():
+    folder = ROOT / "book/_static/mathjax"
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix)
+    digests = "".join(f"{path.relative_to(folder).as_posix()} {hashlib.sha256(path.read_bytes()).hexdigest()}\n"
+                      for path in files)  # fmt: skip
+    digest = hashlib.sha256(digests.encode()).hexdigest()
+    assert digest == "cb9059f64ff0b18654a06c7226b2149db31ecf208e3775256ab5013725ee4feb"
+    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["sphinx"]["config"]
+    assert (folder.parent / config["mathjax_path"]).exists()
+    assert all((folder / f"{part}.js").exists() for part in config["mathjax3_config"]["loader"]["load"])
 
 
 # The machinery, piece by piece.
@@ -237,6 +249,58 @@ def test_links_and_local_files_are_no_requests(tmp_path: Path):
     assert build.external_requests(tmp_path) == []
 
 
+def test_icons_that_nobody_uses_are_dropped():
+    bars, find = '"bars":[448,512,["navicon"],"f0c9","M0 96"]', 'find:[512,512,[128269,"search"],"f002",["M1","M2"]]'
+    script = f'var a={{{bars},xmark:[384,512,[10006],"f00d","M3 4"],{find},"no-one":[1,2,[],"e001","M5"]}};b({{c:[1]}})'
+    assert build.drop_icons(script, {"search", "bars"}) == f"var a={{{bars},{find},}};b({{c:[1]}})"
+    assert build.drop_icons(script, {"navicon"}) == f"var a={{{bars},}};b({{c:[1]}})"
+
+
+def png(pixels: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_drawings_become_webp_exactly_and_photos_small():
+    drawing = np.full((64, 64, 4), 255, np.uint8)
+    photo = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    drawing[10:12] = 38, 38, 38, 120
+    np.testing.assert_array_equal(Image.open(io.BytesIO(build.as_webp(png(drawing)))), drawing)
+    assert len(build.as_webp(png(photo))) < 0.7 * len(png(photo))
+
+
+def test_dark_pages_show_the_dark_rendering(tmp_path: Path):
+    light, other = (png(np.full((8, 8, 3), grey, np.uint8)) for grey in (255, 128))
+    data, metadata = {"image/png": b64encode(light).decode()}, {DARK: b64encode(other).decode()}
+    (tmp_path / "stage/notebooks").mkdir(parents=True)
+    cell = new_code_cell(outputs=[new_output("display_data", data, metadata=metadata)])
+    nbformat.write(notebook(cell, new_markdown_cell("x")), tmp_path / "stage/notebooks/01.ipynb")
+    dark = build.dark_pictures(tmp_path / "stage")
+    name = hashlib.sha256(light).hexdigest()
+    assert dark == {name: other}
+
+    html, scripts = tmp_path / "html", tmp_path / "html/_static/scripts"
+    for folder in (html / "_images", scripts):
+        folder.mkdir(parents=True)
+    for script in ("fontawesome", "pydata-sphinx-theme", "sphinx-book-theme"):
+        (scripts / f"{script}.js").write_text("")
+    for stem in (name, "0abc"):
+        (html / f"_images/{stem}.png").write_bytes(light)
+    tags = [f'<img alt="a" src="../_images/{stem}.png" />' for stem in (name, "0abc")]
+    math = '<script defer src="../_static/mathjax/startup.js?v=1"></script>'
+    (html / "page.html").write_text(f'{math}<i class="fa-solid fa-bars"></i>{tags[0]} {tags[1]}')
+    (html / "formula.html").write_text(f'{math}<span class="math notranslate">x</span>')
+    build.lighten(html, dark)
+    page = (html / "page.html").read_text()
+    assert page.count('alt="a"') == 3
+    assert "mathjax" not in page
+    assert math in (html / "formula.html").read_text()
+    assert re.search(rf'class="for-light"><img [^>]*/{name}\.webp"[^>]*></span><span class="for-dark">'
+                     rf'<img loading="lazy" [^>]*/{name}-dark\.webp"', page)  # fmt: skip
+    assert {path.name for path in (html / "_images").iterdir()} == {f"{name}.webp", f"{name}-dark.webp", "0abc.webp"}
+
+
 # The machinery, from end to end: this book's configuration and API pages around one small notebook.
 
 
@@ -286,9 +350,9 @@ def test_small_book_builds_and_reads_offline(small_book: Path):
     assert (small_book / "notebooks/01_small.ipynb").read_bytes() == stored, "the source was written to"
     html = small_book / "_build/html"
     assert build.external_requests(html) == []
-    assert (html / "_static/mathjax/tex-svg-full.js").exists()
+    assert (html / "_static/mathjax/startup.js").exists()
     page = (html / "notebooks/01_small.html").read_text(encoding="utf-8")
-    assert re.search(r'<script[^>]+src="\.\./_static/mathjax/tex-svg-full\.js', page)
+    assert re.search(r'<script[^>]+src="\.\./_static/mathjax/startup\.js', page)
     assert re.search(r'<img[^>]+alt="One grey dot\."', page)
     intro = (html / "book/intro.html").read_text(encoding="utf-8")
     assert "Seed 1.0; lines, dots; Fig. 2, Fig. 3." in re.sub(r"<[^>]+>|'", "", intro)

@@ -1,9 +1,12 @@
-"""What the book draws with: figures are closed again, the slider is parsed as a browser would."""
+"""What the book draws with: figures are closed again; what is written to a file is read back."""
 
 import base64
 import io
+import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
 
 import matplotlib
 import numpy as np
@@ -15,7 +18,7 @@ matplotlib.use("agg")
 
 import matplotlib.pyplot as plt
 
-from deltaedit.show import COLORS, Sweep, Table, bars, embedding, grid, pixels, style
+from deltaedit.show import COLORS, INK, LIGHT_INK, Table, bars, dark, edit_grid, embedding, grid, pixels, save, style
 
 
 @pytest.fixture(autouse=True)
@@ -61,6 +64,92 @@ def test_grid_breaks_long_headings_and_leaves_the_pictures_their_size():
     assert widths[1] == pytest.approx(widths[0], rel=0.1)
 
 
+def fake_editor() -> SimpleNamespace:
+    """Edits that are grey by strength; what was asked is in ``asked``."""
+    asked = []
+
+    def edit(latent, target, strength=1.0):
+        asked.append((target, strength))
+        grey = round(100 + 50 * strength)
+        images = [Image.new("RGB", (8, 8), (grey,) * 3) for _ in latent.images]
+        return SimpleNamespace(images=images, with_strength=lambda x: edit(latent, target, x))
+
+    return SimpleNamespace(edit=edit, edit_each=lambda x, targets, y: [edit(x, t, y) for t in targets], asked=asked)
+
+
+def test_edits_are_a_grid_of_prompts_or_of_strengths():
+    editor, latent = fake_editor(), SimpleNamespace(images=[Image.new("RGB", (8, 8), c) for c in ("red", "blue")])
+    figure = edit_grid(editor, latent, ["a hat", "old"], strength=2)
+    assert [axis.get_title() for axis in figure.axes[:3]] == ["as drawn", "a hat", "old"]
+    assert [axis.images[0].get_array()[0, 0].tolist() for axis in figure.axes[::3]] == [[255, 0, 0], [0, 0, 255]]
+    assert editor.asked == [("a hat", 2), ("old", 2)]
+    figure = edit_grid(editor, latent, "a hat", strength=[-1, 0.5])
+    assert [axis.get_title() for axis in figure.axes] == ["−1", "0.5", "", ""]
+    assert [axis.images[0].get_array()[0, 0, 0] for axis in figure.axes] == [50, 125] * 2
+    with pytest.raises(ValueError, match="several of one only"):
+        edit_grid(editor, latent, ["a hat", "old"], strength=[0, 1])
+
+
+@pytest.mark.parametrize("kind", ["pdf", "svg"])
+def test_figures_for_papers_have_vector_words_and_the_very_pixels(kind: str, tmp_path: Path):
+    noise = np.random.default_rng(0).integers(0, 256, (6, 5, 3), dtype=np.uint8)
+    figure = grid([noise, noise[::-1].copy()], columns=["first", "second"])
+    for name in ("first", "a", "b"):  # the first draws the layout
+        save(figure, tmp_path / f"{name}.{kind}")
+    written = (tmp_path / f"a.{kind}").read_bytes()
+    assert written == (tmp_path / f"b.{kind}").read_bytes(), "the same figure must be the same file"
+    assert {image.get_interpolation() for axis in figure.axes for image in axis.images} == {"auto"}
+    if kind == "pdf":
+        assert len(re.findall(rb"/Width 5\b", written)) == len(re.findall(rb"/Height 6\b", written)) == 2
+        assert b"/FontFile2" in written
+    else:
+        pictures = re.findall(rb"data:image/png;base64,\s*([^\"]+)", written)
+        first, second = (np.asarray(Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")) for png in pictures)
+        np.testing.assert_array_equal(first, noise)
+        np.testing.assert_array_equal(second, noise[::-1])
+
+
+def test_what_is_no_file_for_a_paper_is_told(tmp_path: Path):
+    with pytest.raises(ValueError, match=r"\.pdf or \.svg; .* Got '.*a\.png'"):
+        save(plt.figure(), tmp_path / "a.png")
+
+
+def test_dark_pages_get_light_ink_and_the_same_pictures_and_colours():
+    figure, (left, right) = plt.subplots(1, 2, figsize=(4, 2))
+    left.plot([0, 1], color=COLORS[0], linewidth=8)
+    left.set_title("title")
+    left.axhline(0.2, color=INK)
+    right.imshow(np.full((4, 4, 3), 38, np.uint8))  # as dark as the ink
+    before = [artist.get_color() for artist in figure.findobj(lambda a: hasattr(a, "get_color"))]
+    picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(dark(figure)))))
+    assert picture[0, 0, 3] == 0, "no ground"
+    colors, counts = np.unique(picture[picture[..., 3] == 255][:, :3], axis=0, return_counts=True)
+    by_color = {"#{:02x}{:02x}{:02x}".format(*color): count for color, count in zip(colors, counts, strict=True)}
+    assert by_color[LIGHT_INK] > 100
+    assert by_color[COLORS[0]] > 100
+    assert by_color[INK] > 5000, "the picture stays as it is"
+    drawn = figure.axes[0].get_window_extent()
+    assert INK not in by_color or by_color[INK] < 1.2 * drawn.width * drawn.height
+    after = [artist.get_color() for artist in figure.findobj(lambda a: hasattr(a, "get_color"))]
+    assert after == before, "the figure is what it was"
+
+
+def test_notebooks_keep_a_dark_rendering_beside_the_usual_one(monkeypatch: pytest.MonkeyPatch):
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from deltaedit import show
+
+    shell = InteractiveShell.instance()
+    monkeypatch.setattr(show, "get_ipython", lambda: shell)
+    try:
+        style()
+        _, metadata = shell.display_formatter.format(plt.figure())
+        assert base64.b64decode(metadata[show.DARK]).startswith(b"\x89PNG")
+        json.dumps(metadata)
+    finally:
+        InteractiveShell.clear_instance()
+
+
 def test_bars_are_sorted_coloured_by_kind_and_marked():
     kinds = {"age": "z", "red_hair": "a", "hat": "b", "smile": "b"}
     axis = bars({"red_hair": 0.25, "hat": 0.9, "smile": 0.5}, kinds, {"hat": 0.7})
@@ -94,29 +183,6 @@ class Tags(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_sweep_is_plain_html_that_can_be_read_without_eyes_or_network():
-    frames = torch.linspace(-1, 1, 4)[:, None, None, None].expand(4, 3, 6, 8)
-    sweep = Sweep(frames, [-1, 0, 0.5, "as far as it goes"], caption="strength <of it>", alt='a "face"', start=1)
-    text = sweep._repr_html_()
-    parser = Tags()
-    parser.feed(text)
-    assert not parser.open
-    tags = dict(reversed(parser.tags))  # the first of each
-    assert {"figure", "input", "label", "output", "noscript"} <= set(tags)
-    assert "script" not in tags
-    slider = tags["input"]
-    assert (slider["type"], slider["min"], slider["max"], slider["value"]) == ("range", "0", "3", "1")
-    assert slider["aria-valuetext"] == "0"
-    assert slider["data-texts"].split("|") == ["−1", "0", "0.5", "as far as it goes"]
-    assert (tags["div"]["role"], tags["div"]["aria-label"]) == ("img", 'a "face"')
-    assert "strength &lt;of it&gt;" in text
-    assert not re.search(r"https?:|//[a-z]", text)
-    (strip,) = re.findall(r"url\(data:image/png;base64,(.*?)\)", text)  # once, however often it is shown
-    strip = Image.open(io.BytesIO(base64.b64decode(strip)))
-    assert strip.size == (32, 6)
-    assert [strip.getpixel((8 * k + 4, 3))[0] for k in range(4)] == [0, 85, 170, 255]
-
-
 def test_table_escapes_aligns_and_rounds():
     text = Table(["", "a<b", "n"], [["x", -0.126, 3], ["y", "–", 1200]])._repr_html_()
     parser = Tags()
@@ -125,13 +191,3 @@ def test_table_escapes_aligns_and_rounds():
     assert [attrs.get("scope") for tag, attrs in parser.tags if tag == "th"] == ["col", None, None, "row", "row"]
     assert re.findall(r"<td>(.*?)</td>", text) == ["−0.13", "3", "–", "1200"]
     assert "a&lt;b" in text
-
-
-def test_sweeps_that_cannot_be_are_told():
-    frames = torch.zeros(3, 3, 4, 4)
-    with pytest.raises(ValueError, match="got 3 and 2"):
-        Sweep(frames, [0, 1], "", "")
-    with pytest.raises(ValueError, match="got 1 and 1"):
-        Sweep(frames[:1], [0], "", "")
-    with pytest.raises(ValueError, match="0 … 2, got 3"):
-        Sweep(frames, [0, 1, 2], "", "", start=3)

@@ -1,0 +1,228 @@
+"""What readers of a page move: edits computed ahead, in plain HTML that needs no kernel, no script file, no network.
+
+It works on a page opened from disk, on a phone, and in a trusted notebook.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from deltaedit.pictures import Shown, pixels
+
+if TYPE_CHECKING:
+    from deltaedit.editor import Editor, Latent
+
+LONGEST = 16383  # pixels that a WebP picture can be high
+
+# All frames are cells of one picture, which CSS variables move behind a window of a frame's size: so they are loaded at
+# once. The window leaves out a hundredth at each side, where a browser that scales mixes in the neighbours.
+# A notebook keeps HTML and nothing beside it, therefore style and script come along with each.
+STYLE = """<style>
+.reader{margin:1em 0;line-height:1.4}
+.reader .frame{display:block;aspect-ratio:var(--ratio);border-radius:4px;background:var(--frames)
+calc((var(--column)*1.02 + .01)*100%/(var(--columns)*1.02 - 1)) calc((var(--row)*1.02 + .01)*100%/
+(var(--rows)*1.02 - 1))/calc(var(--columns)*102%) calc(var(--rows)*102%)}
+.reader label,.reader legend{display:block;margin:0;font-size:1em}
+.reader input[type=range]{display:block;width:100%;max-width:none;height:2em;margin:0;accent-color:#c2540a}
+.reader output{font-variant-numeric:tabular-nums;font-weight:600}
+.reader .all{display:grid;gap:.4em;margin-top:.5em;font-size:.85em;text-align:center;align-items:center}
+.bench{display:flex;flex-wrap:wrap;gap:1em 1.8em;align-items:center}
+.bench .frame{--row:calc(var(--picture)*var(--prompts) + var(--prompt))}
+.bench .pair{flex:3 1 19em;display:grid;grid-template-columns:1fr 1fr;gap:.6em;text-align:center}
+.bench .controls{flex:2 1 14em;display:grid;gap:1em}
+.bench fieldset{border:0;padding:0;margin:0;min-width:0}
+.bench .thumbs{display:flex;gap:.5em;margin-top:.5em}
+.bench .thumbs label{position:relative;flex:0 1 4em}
+.bench .thumbs input{position:absolute;inset:0;width:100%;height:100%;margin:0;opacity:0;cursor:pointer}
+.bench .thumbs :checked+.frame{box-shadow:0 0 0 3px #c2540a}
+.bench .thumbs :focus-visible+.frame{outline:3px solid;outline-offset:4px}
+.bench select{display:block;width:100%;margin:.3em 0 0;padding:.45em;border:1px solid;border-radius:6px;font:inherit;
+color:inherit;background:none}
+.bench option{color:#262626;background:#fff}
+</style>"""
+# No > in these: a search index takes it for the end of the tag, and what follows for words.
+SWEEP_MOVES = """const t=this.dataset.texts.split('|')[this.value],s=this.closest('.sweep');
+s.style.setProperty('--row',this.value);s.querySelector('output').value=t;this.setAttribute('aria-valuetext',t)"""
+BENCH_MOVES = """const t=event.target,g=this.querySelector.bind(this),r=g('[type=range]');
+this.style.setProperty(t.dataset.moves,t.value);
+const x=this.dataset.texts.split('|')[r.value],q=g('select').selectedOptions[0].text,
+n=g('.thumbs :checked').getAttribute('aria-label');
+r.setAttribute('aria-valuetext',x);g('.strength').value=x;g('.prompt').value=q;
+g('.before').setAttribute('aria-label',n+', as drawn');
+g('.after').setAttribute('aria-label',n+', “'+q+'” at strength '+x)"""
+
+
+def number(value: float | str) -> str:
+    """A number as it is written on a page, a text as it is."""
+    return value if isinstance(value, str) else f"{value:g}".replace("-", "−")
+
+
+def _webp(image: Image.Image, quality: int) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "WEBP", quality=quality)
+    return file.getvalue()
+
+
+def _variables(frames: bytes, image: Image.Image, columns: int, rows: int) -> str:
+    """The CSS variables of a picture of all frames that do not move."""
+    uri = f"data:image/webp;base64,{base64.b64encode(frames).decode()}"
+    ratio = f"{image.width / columns:g}/{image.height / rows:g}"
+    return f"--columns:{columns};--rows:{rows};--ratio:{ratio};--frames:url({uri})"
+
+
+def _fitted(picture: Shown, width: int, height: int) -> np.ndarray:
+    """Bytes of a picture, made smaller where it is wider or higher than that."""
+    image = Image.fromarray(pixels(picture))
+    image.thumbnail((width, height), Image.Resampling.LANCZOS)
+    return np.asarray(image)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The reader's slider; without scripts, all frames are shown.
+
+    On a page of the book, the name and caption that a cell gives to its figure are those of the sweep.
+
+    Attributes:
+        frames: pictures of one size, in order.
+        values: what each frame shows, such as a strength; written beside the slider and read out by screen readers.
+        caption: what the slider moves.
+        alt: what there is to see.
+        start: the frame shown first.
+        width: of the picture on the page, in pixels; narrower pages scale it down.
+    """
+
+    frames: Sequence[Shown] | Tensor
+    values: Sequence[float | str]
+    caption: str
+    alt: str
+    start: int = 0
+    width: int = 256
+
+    def __post_init__(self) -> None:
+        if len(self.frames) != len(self.values) or len(self.frames) < 2:
+            raise ValueError("a sweep needs two frames or more and a value for each, "
+                             f"got {len(self.frames)} and {len(self.values)}.")  # fmt: skip
+        if not 0 <= self.start < len(self.frames):
+            raise ValueError(f"the first frame shown must be one of 0 … {len(self.frames) - 1}, got {self.start}.")
+
+    def strip(self) -> Image.Image:
+        """All frames one below the other, none larger than a screen of two pixels for one can show."""
+        size = 2 * self.width, LONGEST // len(self.frames)
+        return Image.fromarray(np.concatenate([_fitted(frame, *size) for frame in self.frames]))
+
+    def _repr_html_(self) -> str:
+        strip, n = self.strip(), len(self.frames)
+        texts = [html.escape(number(value)) for value in self.values]
+        caption, alt = html.escape(self.caption), html.escape(self.alt)
+        cells = "".join(f'<span><span class="frame" style="--row:{k}"></span>{text}</span>'
+                        for k, text in enumerate(texts))  # fmt: skip
+        across = f"repeat(auto-fill,minmax(min(100%,{max(96, self.width // 3)}px),1fr))"
+        return f"""{STYLE}
+<div class="reader sweep" role="group" aria-label="{caption}" style="--column:0;--row:{self.start};
+{_variables(_webp(strip, 88), strip, 1, n)};max-width:{self.width}px">
+<span class="frame" role="img" aria-label="{alt}"></span>
+<label>{caption}: <output aria-live="off">{texts[self.start]}</output>
+<input type="range" min="0" max="{n - 1}" step="1" value="{self.start}" aria-valuetext="{texts[self.start]}"
+autocomplete="off" data-texts="{"|".join(texts)}" oninput="{SWEEP_MOVES}"></label>
+<noscript><style>.sweep>label{{display:none}}</style>Without scripts there is no slider; these are all its frames:
+{caption}.<span class="all" style="grid-template-columns:{across}">{cells}</span></noscript>
+</div>"""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The reader's bench: pictures, prompts and strengths to choose from, with every edit drawn ahead.
+
+    Without scripts, it shows each picture with each prompt at one strength.
+
+    Attributes:
+        frames: frames[i][j][k] is picture i edited with prompt j at strength k.
+        prompts: what can be asked.
+        strengths: 0, the picture as it is, is one of them.
+        kind: what a picture is called.
+        start: the strength shown first, one of them.
+        side: pixels that a frame has at most on its longer side.
+        most: bytes that all frames may take; the quality is lowered until they do.
+    """
+
+    frames: Sequence[Sequence[Sequence[Shown]]] | Tensor
+    prompts: Sequence[str]
+    strengths: Sequence[float]
+    kind: str = "picture"
+    start: float = 1.0
+    side: int = 128
+    most: int = 900_000
+
+    def __post_init__(self) -> None:
+        p, q, k = len(self.frames), len(self.prompts), len(self.strengths)
+        if not p * q or k < 2 or any(len(row) != q or any(len(part) != k for part in row) for row in self.frames):
+            raise ValueError("a bench needs a frame for each picture, prompt and strength, and two strengths or more.")
+        if 0 not in self.strengths or self.start not in self.strengths:
+            raise ValueError(f"strengths of a bench must have 0 and the first shown, {self.start:g}, among them. "
+                             f"Got {list(self.strengths)}.")  # fmt: skip
+        if p * q * self.side > LONGEST:
+            raise ValueError(f"{p} pictures with {q} prompts, of {self.side} pixels, are too many: give fewer.")
+
+    @classmethod
+    def of(cls, editor: Editor, latent: Latent, prompts: Sequence[str], strengths: Sequence[float],
+           **about: Any) -> Bench:  # fmt: skip
+        """The bench of all pictures of a latent; ``about`` is what else a bench takes.
+
+        Raises:
+            ValueError: if ``Editor.edit`` refuses a prompt or a strength, or there are too many.
+        """
+        edits = [[edit.with_strength(x).images for x in strengths] for edit in editor.edit_each(latent, prompts)]
+        frames = [[[images[i] for images in edit] for edit in edits] for i in range(len(latent))]
+        return cls(frames, prompts, strengths, kind=editor.domain.neutral, **about)
+
+    def sprite(self) -> Image.Image:
+        """All frames: a row for each picture and prompt, a column for each strength."""
+        rows = [[_fitted(frame, self.side, self.side) for frame in part] for row in self.frames for part in row]
+        return Image.fromarray(np.concatenate([np.concatenate(row, axis=1) for row in rows]))
+
+    def _repr_html_(self) -> str:
+        sprite = self.sprite()
+        for quality in (78, 68, 56, 44):
+            if len(frames := _webp(sprite, quality)) <= self.most:
+                break
+        else:
+            raise ValueError(f"the frames take {len(frames)} bytes: give fewer, or allow more than {self.most}.")
+        p, q, k = len(self.frames), len(self.prompts), len(self.strengths)
+        zero, first = self.strengths.index(0), self.strengths.index(self.start)
+        texts, prompts = list(map(number, self.strengths)), [html.escape(prompt) for prompt in self.prompts]
+        kind, name = html.escape(self.kind), hashlib.sha256(frames).hexdigest()[:8]
+        choices = "".join(f"""<label><input type="radio" name="{name}" value="{i}" data-moves="--picture"
+autocomplete="off" aria-label="{kind} {i + 1}"{" checked" * (i == 0)}>
+<span class="frame" style="--picture:{i};--prompt:0;--column:{zero}"></span></label>""" for i in range(p))  # fmt: skip
+        options = "".join(f'<option value="{j}">{prompt}</option>' for j, prompt in enumerate(prompts))
+        cells = "".join(f"<span>{prompt}</span>" + "".join(
+            f'<span class="frame" style="--picture:{i};--prompt:{j};--column:{first}"></span>' for i in range(p))
+            for j, prompt in enumerate(prompts))  # fmt: skip
+        return f"""{STYLE}
+<div class="reader bench" role="group" aria-label="Edits to choose from" data-texts="{"|".join(texts)}"
+oninput="{BENCH_MOVES}" style="--picture:0;--prompt:0;--column:{first};--prompts:{q};
+{_variables(frames, sprite, k, p * q)}">
+<div class="pair">
+<div><span class="frame before" role="img" aria-label="{kind} 1, as drawn" style="--column:{zero}"></span>as drawn</div>
+<div><span class="frame after" role="img" aria-label="{kind} 1, “{prompts[0]}” at strength {texts[first]}"></span>
+<output class="prompt" aria-live="off">{prompts[0]}</output></div></div>
+<div class="controls"><fieldset><legend>{kind}</legend><div class="thumbs">{choices}</div></fieldset>
+<label>prompt<select data-moves="--prompt" autocomplete="off">{options}</select></label>
+<label>strength: <output class="strength" aria-live="off">{texts[first]}</output>
+<input type="range" min="0" max="{k - 1}" step="1" value="{first}" aria-valuetext="{texts[first]}" autocomplete="off"
+data-moves="--column"></label></div>
+<noscript><style>.bench{{display:block!important}}.bench>div{{display:none!important}}</style>With scripts, you choose
+here. Without, this is each {kind} with each prompt, at strength {texts[first]}.
+<span class="all" style="grid-template-columns:6em repeat({p},1fr)">{cells}</span></noscript>
+</div>"""
