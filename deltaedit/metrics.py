@@ -160,20 +160,20 @@ def bootstrap(statistic: Callable[[Tensor], Tensor], n: int, times: int = 400, l
 def pooled(intervals: Sequence[Interval]) -> Interval:
     """One interval of several, of trainings with other seeds measured on the same pictures.
 
-    Its width holds both what pictures and what seeds add: half of it is ``sqrt(h² + 1.96² v / k)`` with h the root mean
-    square of the halves and v the variance between the k values.
+    Each side holds both what pictures and what seeds add: it is ``sqrt(h² + 1.96² v / k)``, with h the root mean square
+    of that side of the k intervals and v the variance between their values.
     """
-    values = torch.tensor([x.value for x in intervals], dtype=torch.float64)
-    halves = torch.tensor([(x.high - x.low) / 2 for x in intervals], dtype=torch.float64)
-    between = float(values.var()) / len(values) if len(values) > 1 else 0.0
-    half, mean = math.sqrt(float(halves.square().mean()) + 1.96**2 * between), float(values.mean())
-    return Interval(mean, mean - half, mean + half)
+    value, low, high = torch.tensor(intervals, dtype=torch.float64).T
+    between = 1.96**2 * value.var() / len(value) if len(value) > 1 else 0.0
+    below, above = ((side.square().mean() + between).sqrt() for side in (value - low, high - value))
+    return Interval(*(float(x) for x in (value.mean(), value.mean() - below, value.mean() + above)))
 
 
 def difference(a: Interval, b: Interval) -> Interval:
     """``a - b``, as if what the two vary by had nothing to do with each other: too wide rather than too narrow."""
-    half = math.hypot((a.high - a.low) / 2, (b.high - b.low) / 2)
-    return Interval(a.value - b.value, a.value - b.value - half, a.value - b.value + half)
+    value = a.value - b.value
+    return Interval(value, value - math.hypot(a.value - a.low, b.high - b.value),
+                    value + math.hypot(a.high - a.value, b.value - b.low))  # fmt: skip
 
 
 def _check(a: Tensor, b: Tensor) -> None:

@@ -6,7 +6,7 @@ import base64
 import html
 import io
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from deltaedit.files import write_whole
+from deltaedit.metrics import Interval
 from deltaedit.pictures import Shown, pixels
 from deltaedit.sliders import Bench as Bench
 from deltaedit.sliders import Sweep as Sweep
@@ -225,6 +226,12 @@ def bars(shares: Mapping[str, float], kinds: Mapping[str, str], marks: Mapping[s
     axis.set(xlim=(0, 100), ylim=(-0.6, len(names) - 0.4))
     axis.legend(fontsize=7.5, loc="upper left", bbox_to_anchor=(1, 1))
     return axis
+
+
+def whiskers(intervals: Iterable[Interval], scale: float = 1.0) -> list[list[float]]:
+    """What ``errorbar`` takes as ``xerr`` or ``yerr``: how far intervals reach below their values, and above."""
+    intervals = list(intervals)
+    return [[scale * (x.value - x.low) for x in intervals], [scale * (x.high - x.value) for x in intervals]]
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ matplotlib.use("agg")
 
 import matplotlib.pyplot as plt
 
+from deltaedit import show
+from deltaedit.metrics import Interval
 from deltaedit.show import COLORS, INK, LIGHT_INK, Table, bars, dark, edit_grid, embedding, grid, pixels, save, style
 
 
@@ -191,3 +193,9 @@ def test_table_escapes_aligns_and_rounds():
     assert [attrs.get("scope") for tag, attrs in parser.tags if tag == "th"] == ["col", None, None, "row", "row"]
     assert re.findall(r"<td>(.*?)</td>", text) == ["−0.13", "3", "–", "1200"]
     assert "a&lt;b" in text
+
+
+def test_whiskers_reach_to_the_ends_of_intervals():
+    below, above = show.whiskers([Interval(2.0, 1.5, 3.0), Interval(0.0, 0.0, 0.1)], scale=10)
+    assert below == pytest.approx([5, 0])
+    assert above == pytest.approx([10, 1])
