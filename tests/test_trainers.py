@@ -309,19 +309,19 @@ class Drawer:
 def test_samples_are_scored_against_renders(pool, tmp_path):
     judge, _ = train_judge(pool, tmp_path, JUDGE)
     perfect = Drawer(lambda z: PORTRAITS.render(PORTRAITS.factors_from_z(z), 16))
-    scored = score_samples(perfect, judge, n=150, seed=0)
-    assert sum(perfect.asked) == 150
+    scored = score_samples(perfect, judge, n=300, seed=0)
+    assert sum(perfect.asked) == 300
     assert max(perfect.asked) < 100, "all pictures were held at once"
     for name in ("precision", "recall"):
         assert scored.likeness[name] == pytest.approx(scored.ceiling[name], abs=0.12)
     assert scored.likeness["frechet"] < 2 * scored.ceiling["frechet"]
-    read = frequencies(PORTRAITS, judge.read(held_out(PORTRAITS, 150, 16, seed=0)[0]))
+    read = frequencies(PORTRAITS, judge.read(held_out(PORTRAITS, 300, 16, seed=0)[0]))
     for name, shares in read.items():
         assert scored.renders[name] == pytest.approx(shares, abs=0.02)
     assert abs(scored.samples["background"]["blue"] - scored.renders["background"]["blue"]) < 0.12
     somebody = PORTRAITS.sample(1, torch.Generator().manual_seed(5))
     always_one = Drawer(lambda z: PORTRAITS.render(somebody.expand(len(z), -1), 16))
-    narrow = score_samples(always_one, judge, n=150, seed=0)
+    narrow = score_samples(always_one, judge, n=300, seed=0)
     assert narrow.likeness["recall"] < 0.05 < scored.likeness["recall"]
     assert narrow.likeness["frechet"] > 5 * scored.likeness["frechet"]
     assert narrow.ceiling == scored.ceiling
