@@ -260,17 +260,22 @@ class ClipEncoder(nn.Module):
                 raise ValueError(f"a prompt must be a text that says something, got {prompt!r}.")
         if not prompts:
             raise ValueError("there must be at least one prompt, got an empty list.")
-        n = self.context_length
-        tokens, longer = (self.tokenizer([*prompts, "a"], context_length=size) for size in (n, n + 1))
-        more = longer.sum(dim=1) - tokens.sum(dim=1)  # the token that had no room; or one that fills up, as for "a"
-        tokens, cut = tokens[:-1], (more != more[-1]).nonzero()
-        if len(cut):
-            start = textwrap.shorten(prompts[int(cut[0])], 60, placeholder=" …")
-            warnings.warn(f"«{start}» is longer than the context of {n} tokens and was cut.", stacklevel=2)
+        if cut := [prompt for prompt, whole in zip(prompts, self.fits(prompts), strict=True) if not whole]:
+            start = textwrap.shorten(cut[0], 60, placeholder=" …")
+            warnings.warn(f"«{start}» is longer than the context of {self.context_length} tokens and was cut.",
+                          stacklevel=2)  # fmt: skip
         if unknown := self.unknown_words(prompts):
             words = ", ".join(f"«{word}»" for word in unknown)
             warnings.warn(f"this CLIP never saw {words}: expect little of it.", stacklevel=2)
+        tokens = self.tokenizer(prompts, context_length=self.context_length)
         return F.normalize(self._encode_tokens(tokens.to(self.device)).float(), dim=-1)
+
+    def fits(self, prompts: Sequence[str]) -> list[bool]:
+        """Which prompts are read to their end; of others, all beyond the context is cut."""
+        n = self.context_length
+        tokens, longer = (self.tokenizer([*prompts, "a"], context_length=size) for size in (n, n + 1))
+        *more, filled = (longer.sum(dim=1) - tokens.sum(dim=1)).tolist()  # the token that had no room; or a filling one
+        return [one == filled for one in more]
 
     def _encode_tokens(self, tokens: Tensor) -> Tensor:
         model = self.model

@@ -212,6 +212,7 @@ def test_a_tokenizer_of_the_hub_warns_as_well(hub):
         clip.encode_text("hat " * 11)  # and an end, 12
     with pytest.warns(UserWarning, match="longer than the context of 12"):
         clip.encode_text("hat " * 12)
+    assert clip.fits(["hat", "hat " * 11, "hat " * 12]) == [True, True, False]
     with pytest.warns(UserWarning, match="never saw «zebra»"):
         clip.text_feature("a face with one zebra")
 
