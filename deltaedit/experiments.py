@@ -17,11 +17,11 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
@@ -31,7 +31,7 @@ from deltaedit.metrics import Interval, pooled
 
 NOTEBOOK = Path("notebooks/21_one_experiment.ipynb")
 COLUMNS = ("question", "variant", "domain", "seed", "strength", "measure", "value", "low", "high", "seconds", "device",
-           "torch", "weights")  # fmt: skip
+           "torch", "weights", "result")  # fmt: skip
 WRITTEN = {"measures", "parameters", "seed", "weights", "seconds", "device", "versions"}
 """What a run writes: see ``record.write_record``. A measure is a value with the ends of its interval."""
 
@@ -108,8 +108,45 @@ def choose(questions: Sequence[str]) -> list[Experiment]:
     return [experiment for experiment in GRID if not questions or experiment.question in questions]
 
 
+class Planned(NamedTuple):
+    """One run: of an experiment, with a seed; ``result`` is twelve digits that tell its parameters and notebook."""
+
+    experiment: Experiment
+    parameters: dict[str, Any]
+    result: str
+
+    @property
+    def row(self) -> tuple[str, str, str]:
+        """By which its rows in a table are known: question, variant and result."""
+        return self.experiment.question, self.experiment.variant, self.result
+
+
+def plan(experiments: Sequence[Experiment], *, notebook: str | Path = NOTEBOOK, domain: str = "portraits",
+         seeds: Sequence[int] = (0,), **common: Any) -> list[Planned]:  # fmt: skip
+    """The runs of some experiments, all with one seed, then all with the next: a night cut short has finished some.
+
+    Raises:
+        ValueError: if the notebook lacks a parameter.
+    """
+    import papermill
+
+    notebook = Path(notebook)
+    source, known = hashlib.sha256(notebook.read_bytes()).hexdigest(), set(papermill.inspect_notebook(notebook))
+    runs = []
+    for seed in seeds:
+        for experiment in experiments:
+            parameters = {**common, **experiment.parameters, "domain": str(domain), "seed": seed}
+            if unknown := set(parameters) - known:
+                raise ValueError(f"{notebook.name} has no parameter {min(unknown)!r}, which {experiment.question!r} "
+                                 f"gives; there are {', '.join(sorted(known))}.")  # fmt: skip
+            text = json.dumps([parameters, source], sort_keys=True)
+            runs.append(Planned(experiment, parameters, hashlib.sha256(text.encode()).hexdigest()[:12]))
+    return runs
+
+
 def run(experiments: Sequence[Experiment], out: str | Path, *, notebook: str | Path = NOTEBOOK,
         domain: str = "portraits", seeds: Sequence[int] = (0,), jobs: int = 2,
+        done: Collection[tuple[str, str, str]] = (), each: Callable[[list[dict[str, Any]]], None] | None = None,
         **common: Any) -> list[dict[str, Any]]:  # fmt: skip
     """Run what is not done yet, several at a time, and give all results.
 
@@ -120,41 +157,40 @@ def run(experiments: Sequence[Experiment], out: str | Path, *, notebook: str | P
         domain: a registered name or a folder.
         seeds: every experiment is run with each.
         jobs: notebooks at a time, which share the processor's cores.
+        done: by ``Planned.row``, what is had already elsewhere: neither run nor given.
+        each: is given all results so far, whenever a run has ended.
         common: further parameters of all, below those of an experiment.
 
     Returns:
-        What each run wrote, with ``question`` and ``variant`` added; experiments of the same parameters share one.
+        What each run wrote, with ``question``, ``variant`` and ``result`` added; experiments of the same parameters
+        share one.
 
     Raises:
         ValueError: if the notebook lacks a parameter.
         RuntimeError: if runs failed, after the others have ended; the message names them and where their notebooks are.
     """
-    import papermill
-
     notebook, place = Path(notebook).resolve(), Path(out).resolve() / weights(domain)
-    source = hashlib.sha256(notebook.read_bytes()).hexdigest()
-    known = set(papermill.inspect_notebook(notebook))
-    wanted: list[tuple[Experiment, int, Path]] = []
-    todo: dict[Path, dict[str, Any]] = {}
-    for seed in seeds:  # one after the other: a night that was cut short has finished some
-        for experiment in experiments:
-            parameters = {**common, **experiment.parameters, "domain": str(domain), "seed": seed}
-            if unknown := set(parameters) - known:
-                raise ValueError(f"{notebook.name} has no parameter {min(unknown)!r}, which {experiment.question!r} "
-                                 f"gives; there are {', '.join(sorted(known))}.")  # fmt: skip
-            text = json.dumps([parameters, source], sort_keys=True)
-            path = place / f"{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
-            wanted.append((experiment, seed, path))
-            if read(path, place.name) is None:
-                todo[path] = {**parameters, "out": str(path)}
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    wanted = [(planned, place / f"{planned.result}.json")
+              for planned in plan(experiments, notebook=notebook, domain=domain, seeds=seeds, **common)
+              if planned.row not in done]  # fmt: skip
+
+    def results() -> list[dict[str, Any]]:
+        found = [(planned, read(path, place.name)) for planned, path in wanted]
+        return [{**dict(zip(("question", "variant", "result"), planned.row, strict=True)), **result}
+                for planned, result in found if result]  # fmt: skip
+
+    todo = {path: {**planned.parameters, "out": str(path)} for planned, path in wanted if not read(path, place.name)}
+    threads, failed = max(1, (os.cpu_count() or 1) // jobs), []
     with tqdm(total=len(todo), desc="experiments", unit="run") as bar, ThreadPoolExecutor(jobs) as pool:
         fine = pool.map(lambda path: _execute(notebook, path, todo[path], threads, bar.update), todo)
-        failed = [path for path, well in zip(todo, fine, strict=True) if not well]
+        for path, well in zip(todo, fine, strict=True):
+            failed += [] if well else [path]
+            if each:
+                each(results())
     if failed:
         raise RuntimeError(f"{len(failed)} of {len(todo)} runs failed: see the last cell of "
                            f"{', '.join(str(path.with_suffix('.ipynb')) for path in failed)}.")  # fmt: skip
-    return [{"question": e.question, "variant": e.variant, **read(path, place.name)} for e, _, path in wanted]
+    return results()
 
 
 def _execute(notebook: Path, path: Path, parameters: dict[str, Any], threads: int, done: Callable[[], Any]) -> bool:
@@ -197,7 +233,7 @@ def rows(results: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         about = {"question": result["question"], "variant": result["variant"], "seed": result["seed"],
                  "domain": result["parameters"]["domain"], "seconds": round(result["seconds"], 1),
                  "device": result["device"], "torch": result["versions"]["torch"],
-                 "weights": result["weights"]}  # fmt: skip
+                 "weights": result["weights"], "result": result["result"]}  # fmt: skip
         for name, interval in result["measures"].items():
             measure, _, strength = name.partition(" at strength ")
             value, low, high = (round(x, 4) for x in interval)  # a NaN stays one
@@ -267,19 +303,30 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--reduced", action="store_true", help="on little: which way it goes, in minutes")
     parser.add_argument("--notebook", type=Path, default=NOTEBOOK)
     parser.add_argument("--out", type=Path, default=Path("runs/experiments"), help="results, by weights")
-    parser.add_argument("--table", type=Path, help="CSV that the results go to, in the place of older ones of theirs")
+    parser.add_argument("--table", type=Path,
+                        help="CSV that every result goes to, in the place of older ones; what it has is not run again")
     arguments = parser.parse_args(argv)
     try:
         chosen, common = choose(arguments.only), REDUCED if arguments.reduced else FULL
-        results = run(chosen, arguments.out, notebook=arguments.notebook, domain=arguments.domain,
-                      seeds=arguments.seeds, jobs=arguments.jobs, **common)  # fmt: skip
+        asked = {"notebook": arguments.notebook, "domain": arguments.domain, "seeds": arguments.seeds, **common}
+        now, runs = weights(arguments.domain), {planned.row for planned in plan(chosen, **asked)}
+        questions = {experiment.question for experiment in chosen}
+        kept = [row for row in (read_csv(arguments.table) if arguments.table else [])
+                if row["domain"] != arguments.domain or (row["weights"] == now and (
+                    row["question"] not in questions or _row(row) in runs))]  # fmt: skip
+        done = {_row(row) for row in kept if row["domain"] == arguments.domain}
+
+        def write(results: list[dict[str, Any]]) -> None:
+            if arguments.table:
+                write_csv(arguments.table, kept + rows(results))
+
+        write(run(chosen, arguments.out, jobs=arguments.jobs, done=done, each=write, **asked))
     except (ValueError, RuntimeError) as error:
         sys.exit(str(error))
-    if arguments.table:
-        now, asked = weights(arguments.domain), {experiment.question for experiment in chosen}
-        kept = [row for row in read_csv(arguments.table) if row["domain"] != arguments.domain
-                or (row["weights"] == now and row["question"] not in asked)]  # fmt: skip
-        write_csv(arguments.table, kept + rows(results))
+
+
+def _row(row: dict[str, Any]) -> tuple[str, str, str]:
+    return row["question"], row["variant"], row["result"]
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import nbformat
@@ -114,21 +115,52 @@ def test_seeds_are_summed_up_by_variant():
     assert experiments.summary(table, "space", "leakage") == {}
 
 
-def test_questions_asked_anew_take_the_place_of_theirs_in_the_table(notebook, tmp_path, monkeypatch):
+@pytest.fixture
+def command(notebook, tmp_path, monkeypatch):
+    """The command line, on a small grid, and the table that it writes."""
     monkeypatch.setattr(experiments, "GRID", (Experiment("loss", "mse", {"speed": 3.0}), Experiment("space", "S", {})))
     monkeypatch.setattr(experiments, "FULL", {})
     table = tmp_path / "table.csv"
     place = ["--notebook", str(notebook), "--out", f"{tmp_path}/out", "--table", str(table), "--seeds", "0"]
+    return lambda *more: experiments.main([*place, *more]), table
+
+
+def test_questions_asked_anew_take_the_place_of_theirs_in_the_table(command, tmp_path):
+    main, table = command
     numbers = dict.fromkeys(("value", "low", "high", "seconds"), 1.0)
     other = {**dict.fromkeys(experiments.COLUMNS, ""), **numbers, "domain": "pets", "question": "loss", "seed": 0}
-    write_csv(table, [other, {**other, "domain": "portraits", "weights": "0123456789ab"}])
-    experiments.main(place)
-    assert [(r["domain"], r["question"]) for r in read_csv(table)] == [
-        ("pets", "loss"), *[("portraits", "loss")] * 2, *[("portraits", "space")] * 2]  # fmt: skip
-    experiments.main([*place, "--only", "loss"])
-    assert [r["question"] for r in read_csv(table)] == ["loss", "space", "space", "loss", "loss"]
+    write_csv(table, [other, {**other, "domain": "portraits", "weights": "0123456789ab"},
+                      {**other, "domain": "portraits", "weights": weights("portraits"), "result": "of another notebook"}
+                      ])  # fmt: skip
+    main()
+    asked = [("pets", "loss"), *[("portraits", "loss")] * 2, *[("portraits", "space")] * 2]
+    assert [(r["domain"], r["question"]) for r in read_csv(table)] == asked
     with pytest.raises(SystemExit, match="there is no experiment 'taste'"):
-        experiments.main([*place, "--only", "taste"])
+        main("--only", "taste")
+    assert len(read_csv(table)) == 5
+
+
+def test_what_the_table_has_is_not_run_again(command, tmp_path):
+    main, table = command
+    main()
+    whole = table.read_text()
+    shutil.rmtree(tmp_path / "out")  # on another machine, say
+    main("--only", "loss")
+    assert ran(tmp_path) == 2
+    assert table.read_text() == whole
+    main("--seeds", "0", "1")
+    assert ran(tmp_path) == 4
+    assert [(r["question"], r["seed"]) for r in read_csv(table)[::2]] == [
+        ("loss", 0), ("space", 0), ("loss", 1), ("space", 1)]  # fmt: skip
+
+
+def test_the_table_has_what_was_done_before_a_run_failed(command, notebook, monkeypatch):
+    main, table = command
+    broken = Experiment("space", "broken", {"speed": -1.0})
+    monkeypatch.setattr(experiments, "GRID", (SLOW, broken, FAST))
+    with pytest.raises(SystemExit, match="1 of 3 runs failed"):
+        main("--jobs", "1")
+    assert [r["variant"] for r in read_csv(table)[::2]] == ["slow", "fast"]
 
 
 def test_the_grid_can_be_chosen_from():
