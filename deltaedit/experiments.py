@@ -272,6 +272,18 @@ def read_csv(path: str | Path, domain: str | None = None) -> list[dict[str, Any]
     return [{**row, **{name: float(row[name] or "nan") for name in numbers}, "seed": int(row["seed"])} for row in table]
 
 
+def complete(table: Iterable[dict[str, Any]], *questions: str) -> list[dict[str, Any]]:
+    """The rows of those questions of which every variant of the grid has been run; of some only, where they are named.
+
+    Half of a question compares nothing. A table that is not finished is good for what it has.
+    """
+    table, grid = list(table), choose(questions)
+    there = {(row["question"], row["variant"]) for row in table}
+    lacking = {e.question for e in grid if (e.question, e.variant) not in there}
+    whole = {e.question for e in grid} - lacking
+    return [row for row in table if row["question"] in whole]
+
+
 def summary(table: Iterable[dict[str, Any]], question: str, measure: str,
             strength: float | None = None) -> dict[str, Interval]:  # fmt: skip
     """A measure of every variant of a question, the seeds together, see ``metrics.pooled``.

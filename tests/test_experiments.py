@@ -99,6 +99,13 @@ def test_the_table_is_tidy_and_comes_back_as_it_was(notebook, tmp_path):
         read_csv(tmp_path / "old.csv", "portraits")
 
 
+def test_half_a_question_is_left_out():
+    table = [{"question": e.question, "variant": e.variant} for e in GRID if e.variant != "cosine"]
+    assert {row["question"] for row in experiments.complete(table)} == {e.question for e in GRID} - {"loss"}
+    assert {row["question"] for row in experiments.complete(table, "space", "loss")} == {"space"}
+    assert experiments.complete([]) == []
+
+
 def test_seeds_are_summed_up_by_variant():
     def row(variant, seed, value, strength="", measure="leakage"):
         return {"question": "loss", "variant": variant, "seed": seed, "measure": measure, "strength": strength,
