@@ -142,5 +142,5 @@ WORLD = World(
         (("tongue", True), ("eye_color", "blue")), (("whiskers", True), ("pattern", "spotted")),
         (("hat", True), ("fluffy", True)), (("bow", True), ("mood", "high")),
     ),
-    known=("eye_color",),
+    known=("eye_color", "eye_size", "open_mouth"),
 )  # fmt: skip
