@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,10 +17,13 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 def write_whole(path: str | Path, write: Callable[[Path], None]) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, then rename it; after a failure ``path`` is as it was."""
+    """Let ``write`` fill a temporary file beside ``path``, then rename it; after a failure ``path`` is as it was.
+
+    Of two processes that write the same file at once, each has a temporary file of its own, and the later one counts.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         write(temporary)
         temporary.replace(path)

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -22,6 +24,17 @@ def test_a_failure_leaves_the_old_file(tmp_path):
         write_whole(path, fails)
     assert json.loads(path.read_text()) == [1, 2]
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_two_processes_may_write_the_same_file(tmp_path):
+    script = ("import sys, time\nfrom pathlib import Path\nfrom deltaedit.files import write_whole\n"
+              "def slowly(part):\n    part.write_text('whole')\n    time.sleep(0.5)\n"
+              "write_whole(Path(sys.argv[1]), slowly)")  # fmt: skip
+    path = tmp_path / "text"
+    both = [subprocess.Popen([sys.executable, "-c", script, path]) for _ in range(2)]
+    assert [process.wait() for process in both] == [0, 0]
+    assert path.read_text() == "whole"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_tensors_and_metadata_come_back(tmp_path):
