@@ -117,7 +117,7 @@ class Planned(NamedTuple):
 
     @property
     def row(self) -> tuple[str, str, str]:
-        """By which its rows in a table are known: question, variant and result."""
+        """Question, variant and result, by which its rows in a table are known."""
         return self.experiment.question, self.experiment.variant, self.result
 
 
