@@ -120,6 +120,9 @@ def main(argv: list[str] | None = None) -> None:
         convert(folder, **arguments)
     except (ValueError, OSError, ImportError) as error:
         sys.exit(str(error))
+    if lacks := [part for part in (domains.CLIP, domains.MAPPER) if not (folder / part).exists()]:
+        print(f"{folder} is no editor yet, it lacks {' and '.join(lacks)}: convert takes --clip ViT-B-32:openai, and "
+              "a mapper can be trained.")  # fmt: skip
 
 
 if __name__ == "__main__":

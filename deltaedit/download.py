@@ -177,16 +177,20 @@ def checksum(path: str | Path, kind: str = "sha256") -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """``python -m deltaedit.download``: list what is published, or fetch some of it."""
-    from deltaedit import registry
+    from deltaedit import faces, registry
 
     parser = argparse.ArgumentParser(prog="python -m deltaedit.download", description="Fetch what others publish.")
-    parser.add_argument("names", nargs="*", help="domains, such as ffhq; without any, all are listed")
+    parser.add_argument("names", nargs="*", help="domains, such as ffhq, or faces; without any, all are listed")
     parser.add_argument("--cache", help="where to keep the files, instead of $DELTAEDIT_CACHE or ~/.cache/deltaedit")
     options = parser.parse_args(arguments)
     if not options.names:
         print("\n".join(registry.describe(name) for name in registry.PUBLISHED))
+        print(f"faces: a network that finds faces, to align pictures by ({faces.YUNET.licence})")
     try:
         for name in options.names:
+            if name == "faces":
+                print(f"faces: in {fetch(faces.YUNET, True, options.cache)}")
+                continue
             folder = registry.prepare(name, download=True, cache=options.cache)
             print(f"{registry.describe(name)}: in {folder}")
     except (OSError, ValueError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -20,6 +21,9 @@ def write_whole(path: str | Path, write: Callable[[Path], None]) -> None:
     """Let ``write`` fill a temporary file beside ``path``, then rename it; after a failure ``path`` is as it was.
 
     Of two processes that write the same file at once, each has a temporary file of its own, and the later one counts.
+
+    Raises:
+        OSError: if it cannot be written, for want of space for instance; the message names it.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -27,6 +31,10 @@ def write_whole(path: str | Path, write: Callable[[Path], None]) -> None:
     try:
         write(temporary)
         temporary.replace(path)
+    except (OSError, SafetensorError, RuntimeError) as error:  # the latter two are how other libraries say the same
+        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        message = f"{path} could not be written ({reason}): make room, or choose another place; what was there is there"
+        raise OSError(getattr(error, "errno", None) or errno.EIO, message) from None
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -19,8 +19,15 @@ LIMIT = 2_000_000_000
 
 
 def read(path: Path) -> str:
+    """How a file ended as what it looks like, unless it ended worse as something else."""
+    kinds = "relevance" if path.suffix == ".npy" else "generator", "mapper", "encoder"
+    first, *others = (read_as(kind, path) for kind in kinds)
+    return next((end for end in others if end.startswith(("CRASHED", "UNCLEAR"))), first)
+
+
+def read_as(kind: str, path: Path) -> str:
     try:
-        checkpoints.load_relevance(path) if path.suffix == ".npy" else checkpoints.load_generator(path)
+        getattr(checkpoints, f"load_{kind}")(path)
     except ValueError as error:
         message = str(error)
         return message if message.startswith(str(path)) and "\n" not in message else f"UNCLEAR {message}"

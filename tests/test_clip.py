@@ -240,6 +240,20 @@ def test_weights_that_cannot_be_fetched_are_named(monkeypatch):
         ClipEncoder.from_open_clip("ViT-B-32", "openai")
 
 
+@pytest.mark.parametrize(("tag", "quick"), [("openai", True), ("laion2b_s34b_b79k", False)])
+def test_published_weights_get_the_activation_that_they_were_trained_with(monkeypatch, tag, quick):
+    given = {}
+
+    def create(name: str, **options: object) -> None:
+        given.update(options)
+        raise OSError("enough seen")
+
+    monkeypatch.setattr("open_clip.create_model", create)
+    with pytest.raises(FileNotFoundError):
+        ClipEncoder.from_open_clip("ViT-B-32", tag)
+    assert given.get("force_quick_gelu", False) is quick
+
+
 def test_pictures_are_made_ready_as_the_model_wants_them(tmp_path):
     """SigLIP's mean, CLIPA's interpolation: they come with published weights, and are kept with one's own."""
     wants = {"mean": (0.5,) * 3, "std": (0.25,) * 3, "interpolation": "bilinear"}

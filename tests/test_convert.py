@@ -90,6 +90,16 @@ def test_parts_may_come_later_and_must_fit(tmp_path):
     assert before == sorted(path.name for path in folder.iterdir())
 
 
+def test_the_command_says_what_is_missing(tmp_path, clip_file, capsys):
+    write_nvidia(tmp_path / "g.pkl", nvidias(tiny_generator()))
+    folder = str(tmp_path / "faces")
+    convert.main([folder, "--generator", str(tmp_path / "g.pkl")])
+    said = capsys.readouterr().out
+    assert "lacks clip.safetensors and mapper.safetensors: convert takes --clip ViT-B-32:openai" in said
+    convert.main([folder, "--clip", clip_file])
+    assert "lacks mapper.safetensors: " in capsys.readouterr().out
+
+
 def test_the_command_says_what_is_wrong(tmp_path):
     with pytest.raises(SystemExit, match="there is no file .*g.pkl"):
         convert.main([str(tmp_path / "faces"), "--generator", str(tmp_path / "g.pkl")])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from web import Web, serve
 
-from deltaedit import download, registry
+from deltaedit import download, faces, registry
 from deltaedit.download import RemoteFile, cache_folder, checksum, fetch
 
 CONTENT = bytes(range(256)) * 4000  # 1 MB
@@ -201,6 +201,13 @@ def test_where_downloads_are_kept(tmp_path, monkeypatch):
     monkeypatch.setenv("DELTAEDIT_CACHE", str(tmp_path / "mine"))
     assert cache_folder() == tmp_path / "mine"
     assert cache_folder(tmp_path) == tmp_path
+
+
+def test_the_network_that_finds_faces_comes_by_name(web, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(faces, "YUNET", weights(web))
+    download.main(["faces", "--cache", str(tmp_path)])
+    assert capsys.readouterr().out == f"faces: in {tmp_path / 'some/weights.pt'}\n"
+    assert (tmp_path / "some/weights.pt").read_bytes() == CONTENT
 
 
 def test_command_line(monkeypatch, capsys, tmp_path):

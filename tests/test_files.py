@@ -26,6 +26,25 @@ def test_a_failure_leaves_the_old_file(tmp_path):
     assert list(path.parent.iterdir()) == [path]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="sizes of files are limited as Linux does")
+@pytest.mark.parametrize("write", ["write_tensors(path, tensors, {})", "write_json(path, [0] * 9000)",
+                                   "write_whole(path, lambda part: torch.save(tensors, part))"])  # fmt: skip
+def test_a_full_disk_is_said_and_what_was_there_stays(tmp_path, write):
+    path = tmp_path / "file"
+    path.write_text("before")
+    script = ("import resource, signal, sys\nfrom pathlib import Path\nimport torch\n"
+              "from deltaedit.files import write_json, write_tensors, write_whole\n"
+              "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+              "resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))\n"
+              "path, tensors = Path(sys.argv[1]), {'a': torch.zeros(9000)}\n"
+              f"try:\n    {write}\nexcept OSError as error:\n    print(error)")  # fmt: skip
+    said = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True, check=True).stdout
+    assert f"{path} could not be written (" in said
+    assert len(said.splitlines()) == 1
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_two_processes_may_write_the_same_file(tmp_path):
     script = ("import sys, time\nfrom pathlib import Path\nfrom deltaedit.files import write_whole\n"
               "def slowly(part):\n    part.write_text('whole')\n    time.sleep(0.5)\n"

@@ -176,6 +176,19 @@ def test_harmful_files(good, tmp_path):
         assert words in endings[name], endings[name]
 
 
+def test_files_that_are_large_and_say_little(good, tmp_path):
+    files = {"tensorflow.pkl": b"\x80\x02cdnnlib.tflib.network\nNetwork\n", "name.pkl": b"\x80\x02c",
+             "number.pkl": b"\x80\x02F", "zip.pt": b"PK\3\4"}
+    (tmp_path / "files").mkdir()
+    for name, content in files.items():
+        with (tmp_path / "files" / name).open("wb") as file:
+            file.write(content)
+            file.truncate(1_500_000_000)  # nothing of it lies on the disk; larger ones cannot be mapped under the limit
+    endings = read_all(good, tmp_path / "files")
+    assert "is a TensorFlow pickle" in endings["tensorflow.pkl"]
+    assert "a name without an end" in endings["name.pkl"]
+
+
 def mutated(content: bytes, rng: random.Random) -> bytes:
     """The same file with some bytes changed, cut out, put in, or taken from elsewhere; or cut short."""
     data = bytearray(content)

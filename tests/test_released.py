@@ -108,7 +108,7 @@ def test_the_road_on_the_authors_codes_of_real_faces(mapper, relevance):
     assert s.shape == (20, layout.size)
     assert w_plus.shape == (20, 18, 512)
     assert feature.norm(dim=1).mean().item() == pytest.approx(10.36, abs=0.01)
-    check(release(mapper, relevance), s[:3], w_plus[:3], feature[:3])
+    check(release(mapper, relevance), s, w_plus, feature)
 
 
 def test_the_threshold_is_for_the_difference_as_it_is(mapper, relevance):

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -46,7 +46,8 @@ def serve(files: dict[str, bytes]) -> Iterator[Web]:
                 self.send_header("ETag", web.version)
             self.end_headers()
             cut, web.cut = web.cut, None
-            self.wfile.write(content[start : None if cut is None else start + cut])
+            with suppress(ConnectionError):  # who was told what a page it is may have gone
+                self.wfile.write(content[start : None if cut is None else start + cut])
 
         def log_message(self, *_: object) -> None:
             pass

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 MAX_STEPS = 2_000_000  # the published files need fewer than 100,000
+MAX_LINE = 2000  # bytes of a name
 
 
 class RefusedError(ValueError):
@@ -27,8 +28,8 @@ class Source(Protocol):
     def read(self, n: int, /) -> bytes:
         """The next ``n`` bytes, or what is left."""
 
-    def readline(self) -> bytes:
-        """The next line."""
+    def seek(self, offset: int, whence: int = 0, /) -> Any:
+        """Stand elsewhere; with ``whence`` 1, as seen from here."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +88,21 @@ class _Machine:
             if code not in _INSTRUCTIONS:
                 raise RefusedError(f"is damaged, or a pickle of an unknown kind (instruction {code!r})")
             argument, step = _INSTRUCTIONS[code]
-            step(self, argument.reader(self.source)) if argument else step(self)
+            step(self, argument.reader(self)) if argument else step(self)
         raise RefusedError(f"takes more than {MAX_STEPS} steps to read, which no checkpoint needs")
+
+    def read(self, n: int) -> bytes:
+        """For ``pickletools``, which reads the arguments."""
+        return self.source.read(n)
+
+    def readline(self) -> bytes:
+        """The same; a source's own might take all that is left for one line."""
+        line = self.source.read(MAX_LINE)
+        end = line.find(b"\n") + 1
+        if not end:
+            raise RefusedError("is damaged (a name without an end)")
+        self.source.seek(end - len(line), 1)
+        return line[:end]
 
     def since_mark(self) -> list[Any]:
         start = self.marks.pop()

@@ -19,6 +19,9 @@ FOR_PYTORCH = {
 ``.pkl`` where there is one, else the ``.pt`` in rosinality's layout."""
 
 
+HEAD = 1 << 24  # bytes, in which the first network says what it is
+
+
 class TensorFlowError(RefusedError):
     """The file is a TensorFlow pickle."""
 
@@ -31,7 +34,9 @@ def refuse(name: str) -> None:
 
 def advice(path: str | Path) -> str:
     """What such a file is, and which to use in its place, as the rest of a sentence that begins with its name."""
-    content, name = Path(path).read_bytes(), Path(path).name
+    with Path(path).open("rb") as file:
+        content = file.read(HEAD)
+    name = Path(path).name
     kind = "StyleGAN1" if b"G_style" in content and b"stylegan2" not in content else "StyleGAN2"
     others = [other for word, other in FOR_PYTORCH.items() if word in name.lower()]
     instead = others[0] if others else "a .pkl of it that stylegan2-ada-pytorch's legacy.py wrote (of StyleGAN2 only)"

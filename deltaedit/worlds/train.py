@@ -255,7 +255,7 @@ def main(argv: list[str] | None = None) -> None:
                 make_domain(named(name), runs, out, device)
             if "encoder" in parts:
                 make_encoder(large, runs, out)
-    except (ValueError, FloatingPointError, FileNotFoundError) as error:
+    except (ValueError, FloatingPointError, OSError) as error:
         sys.exit(str(error))
 
 
