@@ -10,6 +10,7 @@ device, seconds, measures. An experiment is added by adding its parameters to ``
 from __future__ import annotations
 
 import argparse
+import ast
 import csv
 import hashlib
 import io
@@ -34,6 +35,12 @@ COLUMNS = ("question", "variant", "domain", "seed", "strength", "measure", "valu
            "torch", "weights", "result")  # fmt: skip
 WRITTEN = {"measures", "parameters", "seed", "weights", "seconds", "device", "versions"}
 """What a run writes: see ``record.write_record``. A measure is a value with the ends of its interval."""
+
+
+CODE = ("baselines", "clip", "editor", "features", "mapper", "metrics", "relevance", "stylegan2", "training",
+        "worlds/captions", "worlds/effects", "worlds/evaluate", "worlds/judge", "worlds/table", "worlds/train",
+        "worlds/train_clip", "worlds/world")  # fmt: skip
+"""The modules that a result is made by: once one of them does something else, what was done is not done any more."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +103,18 @@ def weights(domain: str | Path) -> str:
     return digest.hexdigest()[:12]
 
 
+def code(folder: str | Path = Path(__file__).parent, modules: Iterable[str] = CODE) -> str:
+    """Twelve digits that tell what modules do from anything else; what is said about it in them does not count."""
+    digest = hashlib.sha256()
+    for name in modules:
+        tree = ast.parse((Path(folder) / f"{name}.py").read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
+                node.body = node.body[1:] or [ast.Pass()]
+        digest.update(f"{name}\n{ast.unparse(tree)}\n".encode())
+    return digest.hexdigest()[:12]
+
+
 def choose(questions: Sequence[str]) -> list[Experiment]:
     """The grid's experiments of some questions; of all where none is named.
 
@@ -109,7 +128,7 @@ def choose(questions: Sequence[str]) -> list[Experiment]:
 
 
 class Planned(NamedTuple):
-    """One run: of an experiment, with a seed; ``result`` is twelve digits that tell its parameters and notebook."""
+    """One run: of an experiment, with a seed; ``result`` is twelve digits that tell its parameters and code."""
 
     experiment: Experiment
     parameters: dict[str, Any]
@@ -131,7 +150,8 @@ def plan(experiments: Sequence[Experiment], *, notebook: str | Path = NOTEBOOK, 
     import papermill
 
     notebook = Path(notebook)
-    source, known = hashlib.sha256(notebook.read_bytes()).hexdigest(), set(papermill.inspect_notebook(notebook))
+    source = [hashlib.sha256(notebook.read_bytes()).hexdigest(), code()]
+    known = set(papermill.inspect_notebook(notebook))
     runs = []
     for seed in seeds:
         for experiment in experiments:
@@ -139,7 +159,7 @@ def plan(experiments: Sequence[Experiment], *, notebook: str | Path = NOTEBOOK, 
             if unknown := set(parameters) - known:
                 raise ValueError(f"{notebook.name} has no parameter {min(unknown)!r}, which {experiment.question!r} "
                                  f"gives; there are {', '.join(sorted(known))}.")  # fmt: skip
-            text = json.dumps([parameters, source], sort_keys=True)
+            text = json.dumps([parameters, *source], sort_keys=True)
             runs.append(Planned(experiment, parameters, hashlib.sha256(text.encode()).hexdigest()[:12]))
     return runs
 
