@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 Picture = Image.Image | np.ndarray | bytes | str | Path
@@ -79,6 +79,9 @@ def _pixels(image: Image.Image, name: str | Path) -> np.ndarray:
         image = ImageOps.exif_transpose(image)
         if image.mode.startswith("I;16"):  # Pillow would cut all that is above 255
             return np.repeat((np.asarray(image) // 257).astype(np.uint8)[..., None], 3, axis=2)
+        if image.mode == "LAB":  # which `convert` does not know
+            lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+            image = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
         if image.has_transparency_data:
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

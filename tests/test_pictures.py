@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageFile
+from PIL import Image, ImageCms, ImageFile
 
 from deltaedit.pictures import to_pil, to_tensor
 
@@ -34,9 +34,16 @@ def test_there_and_back(tmp_path: Path):
     assert torch.equal(to_tensor(np.asarray(picture)), tensor)
 
 
-@pytest.mark.parametrize("mode", ["L", "P", "1", "CMYK", "RGBA", "LA", "PA", "YCbCr", "HSV", "LAB", "I", "F", "I;16"])
+@pytest.mark.parametrize("mode", ["L", "P", "1", "CMYK", "RGBA", "LA", "PA", "YCbCr", "HSV", "I", "F", "I;16"])
 def test_every_mode_becomes_rgb(mode: str):
-    assert to_tensor(gradient("RGB" if mode == "LAB" else mode)).shape == (1, 3, 12, 10)
+    assert to_tensor(gradient(mode)).shape == (1, 3, 12, 10)
+
+
+def test_lab_keeps_its_colours(tmp_path: Path):
+    picture = gradient()
+    srgb, lab = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+    ImageCms.profileToProfile(picture, srgb, lab, outputMode="LAB").save(tmp_path / "picture.tif")
+    torch.testing.assert_close(to_tensor(tmp_path / "picture.tif"), to_tensor(picture), atol=0.05, rtol=0)
 
 
 @pytest.mark.parametrize("mode", ["I;16", "I;16B"])
