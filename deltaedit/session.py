@@ -155,7 +155,8 @@ class Session:
             if seed is None:
                 seed = state.seed + (truncation is None and state.given is None)
             truncation = state.truncation if truncation is None else _finite(truncation, "truncation")
-            self._commit("sample", seed=_seed(seed), truncation=truncation, given=None)
+            key = "truncation" if seed == state.seed else None  # a slider is dragged; others are wanted one by one
+            self._commit(key, seed=_seed(seed), truncation=truncation, given=None)
 
     def give(self, latent: Latent) -> None:
         """Go to a picture from outside, by its latent."""

@@ -91,6 +91,19 @@ def test_a_drag_is_one_step(session):
     assert session.state.layers[0].strength == 49 / 50
 
 
+def test_every_portrait_is_a_step(session):
+    session.sample()
+    session.sample()
+    session.sample(seed=9)
+    for k in range(9):
+        session.sample(truncation=k / 10)
+    session.give(session.editor.sample(seed=3))
+    session.sample(truncation=0.3)
+    assert [(state.seed, state.truncation, state.given is None) for state in session.timeline] == [
+        (0, 1.0, True), (1, 1.0, True), (2, 1.0, True), (9, 1.0, True), (9, 0.8, True), (9, 0.8, False), (9, 0.3, True),
+    ]  # fmt: skip
+
+
 def test_only_what_changed_is_computed(session, monkeypatch):
     session.add(HAT)
     session.add(OLD)
