@@ -41,6 +41,26 @@ Judge = Callable[[Tensor], Mapping[str, float]]
 Job = Callable[[Callable[..., bool]], None]
 
 
+@dataclass(frozen=True, eq=False)
+class Desk:
+    """Where pictures of one domain are edited.
+
+    Attributes:
+        editor: whose pictures they are.
+        judge: reads a picture; by default CLIP does, by prompts.
+        prompts: suggestions, and what CLIP compares pictures with beside the prompts of the stack.
+    """
+
+    editor: Editor
+    judge: Judge | None = None
+    prompts: tuple[str, ...] = ()
+
+    @property
+    def threshold(self) -> float:
+        """What an edit starts with."""
+        return 0.0 if self.editor.relevance is None else self.editor.domain.threshold
+
+
 @dataclass(frozen=True)
 class Layer:
     """One prompt of the stack, with what ``Editor.edit`` takes; ``on`` says whether it counts."""
@@ -54,8 +74,9 @@ class Layer:
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """Where a session stands: a sample or, in its place, a ``given`` latent of one picture; and what is asked of it."""
+    """Where a session stands: a desk, a sample or in its place a ``given`` latent, and what is asked of it."""
 
+    desk: Desk
     seed: int
     truncation: float
     threshold: float
@@ -73,30 +94,27 @@ class Change:
 
 
 class Session:
-    """What the live editor does, step by step; every step can be undone.
+    """What the live editor does, step by step; every step can be undone, also one that led to another domain.
 
     It may be used from several threads: steps take a moment, and what takes longer is computed from a ``State``.
 
     Args:
-        editor: whose pictures are edited.
-        judge: reads a picture; by default CLIP does, by prompts.
-        prompts: suggestions, and what CLIP compares pictures with beside the prompts of the stack.
+        editor, judge, prompts: of the first desk, see ``Desk``.
         seed: of the first picture.
         clock: seconds, for what counts as one move.
     """
 
     def __init__(self, editor: Editor, judge: Judge | None = None, prompts: Sequence[str] = (), seed: int = 0,
                  clock: Callable[[], float] = time.monotonic) -> None:  # fmt: skip
-        self.editor, self.judge, self.prompts = editor, judge, tuple(prompts)
-        threshold = 0.0 if editor.relevance is None else editor.domain.threshold
-        self.timeline = [State(_seed(seed), editor.domain.truncation, threshold)]
+        desk = Desk(editor, judge, tuple(prompts))
+        self.desks = [desk]
+        self.timeline = [State(desk, _seed(seed), editor.domain.truncation, desk.threshold)]
         self.at = 0
         self._clock, self._lock, self._key, self._moved = clock, RLock(), None, 0.0
         # What was computed is kept a while, so that only what changed is computed again.
-        self._sampled = lru_cache(8)(lambda seed, truncation: editor.sample(seed, truncation=truncation))
+        self._sampled = lru_cache(8)(lambda editor, seed, truncation: editor.sample(seed, truncation=truncation))
         self._full = lru_cache(128)(self._whole_direction)
         self._masked = lru_cache(128)(self._direction)
-        self._text = lru_cache(128)(torch.no_grad()(editor.clip.text_feature))
         self._seen = lru_cache(8)(self._look)
 
     # Steps.
@@ -107,19 +125,24 @@ class Session:
         with self._lock:
             return self.timeline[self.at]
 
+    @property
+    def editor(self) -> Editor:
+        """Whose pictures are edited now."""
+        return self.state.desk.editor
+
     def add(self, prompt: str) -> list[str]:
         """Put a prompt on the stack; returns what there is to say about it.
 
         Raises:
             ValueError: if the editor refuses it, or it is there already.
         """
-        prompt, domain = " ".join(str(prompt).split()), self.editor.domain
+        prompt = " ".join(str(prompt).split())
         with self._lock, torch.no_grad(), warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             self.editor.text_delta(prompt)
             if any(layer.prompt == prompt for layer in self.state.layers):
                 raise ValueError(f"“{prompt}” is there already: move its slider.")
-            layer = Layer(prompt, domain.neutral, self.state.threshold)
+            layer = Layer(prompt, self.editor.domain.neutral, self.state.threshold)
             self._commit(layers=(*self.state.layers, layer))
         return list(dict.fromkeys(str(warning.message) for warning in caught))
 
@@ -158,14 +181,23 @@ class Session:
             key = "truncation" if seed == state.seed else None  # a slider is dragged; others are wanted one by one
             self._commit(key, seed=_seed(seed), truncation=truncation, given=None)
 
-    def give(self, latent: Latent) -> None:
-        """Go to a picture from outside, by its latent."""
+    def give(self, latent: Latent, desk: Desk | None = None) -> None:
+        """Go to a picture from outside, by its latent, at the desk where that was found; by default the present one."""
         if len(latent) != 1:
             raise ValueError(f"there is room for one picture. Got {len(latent)}.")
-        self._commit(given=latent)
+        self._commit(desk=desk or self.state.desk, given=latent)
 
-    def load(self, recipe: str | Mapping[str, Any] | Recipe, anyway: bool = False) -> None:
+    def desk(self, recipe: Recipe) -> Desk:
+        """The desk at which a recipe was made, if the session was there; else the one where it is."""
+        return next((desk for desk in self.desks if not recipe.differences(desk.editor.identity)), self.state.desk)
+
+    def load(self, recipe: str | Mapping[str, Any] | Recipe, anyway: bool = False, desk: Desk | None = None) -> None:
         """Go to where a recipe leads; see ``Editor.replay``.
+
+        Args:
+            recipe: of one picture.
+            anyway: go although it leads elsewhere there.
+            desk: at which; by default that which ``desk`` tells.
 
         Raises:
             ValueError: as ``Editor.replay``, or if it is of several pictures.
@@ -173,21 +205,23 @@ class Session:
         recipe = Recipe.read(recipe)
         if len(recipe) != 1:
             raise ValueError(f"the recipe is of {len(recipe)} pictures, and there is room for one: Editor.replay it.")
-        edit = self.editor.replay(recipe, anyway)
+        desk = desk or self.desk(recipe)
+        edit = desk.editor.replay(recipe, anyway)
         layers = tuple(Layer(p.prompt, p.neutral, p.threshold, p.strength) for p in recipe.parts)
+        if recipe.w is None and recipe.n == 1 and 0 <= recipe.seed < SEEDS:
+            source = {"seed": recipe.seed, "truncation": recipe.truncation, "given": None}
+        else:
+            source = {"truncation": desk.editor.domain.truncation, "given": edit.latent}
         with self._lock:
-            state = self.state
-            threshold = layers[0].threshold if layers else state.threshold
-            if recipe.w is None and recipe.n == 1 and 0 <= recipe.seed < SEEDS:
-                source = {"seed": recipe.seed, "truncation": recipe.truncation, "given": None}
-            else:
-                source = {"given": edit.latent}
-            self._commit(threshold=threshold, layers=layers, **source)
+            if desk not in self.desks:
+                self.desks.append(desk)
+            threshold = layers[0].threshold if layers else desk.threshold
+            self._commit(desk=desk, threshold=threshold, layers=layers, **source)
 
     def reset(self) -> None:
         """Back to the picture as it is, with no prompts and the domain's own threshold; a step like any other."""
-        threshold = 0.0 if self.editor.relevance is None else self.editor.domain.threshold
-        self._commit(layers=(), threshold=threshold, truncation=self.editor.domain.truncation)
+        desk = self.state.desk
+        self._commit(layers=(), threshold=desk.threshold, truncation=desk.editor.domain.truncation)
 
     def undo(self) -> None:
         """One step back, if there is one."""
@@ -221,31 +255,32 @@ class Session:
 
     def latent(self, state: State) -> Latent:
         """The picture before the edit."""
-        return self._sampled(state.seed, state.truncation) if state.given is None else state.given
+        if state.given is not None:
+            return state.given
+        return self._sampled(state.desk.editor, state.seed, state.truncation)
 
     def edit(self, state: State | None = None) -> Edit:
         """The edit; of what it is made of, only what is new is computed."""
         state = state or self.state
-        latent, on = self.latent(state), [layer for layer in state.layers if layer.on]
-        directions = tuple(self._masked(latent, layer.prompt, layer.neutral, layer.threshold) for layer in on)
-        return Edit(self.editor, latent, directions, tuple(layer.strength for layer in on))
+        editor, latent, on = state.desk.editor, self.latent(state), [layer for layer in state.layers if layer.on]
+        directions = tuple(self._masked(editor, latent, layer.prompt, layer.neutral, layer.threshold) for layer in on)
+        return Edit(editor, latent, directions, tuple(layer.strength for layer in on))
 
     def idle(self, state: State) -> list[str]:
         """Prompts that are on and move nothing, since no channel reaches their threshold."""
         return [d.prompt for d in self.edit(state).directions if not d.delta_s.any()]
 
+    @torch.no_grad()
     def changes(self, state: State, edit: Edit | None = None) -> list[Change]:
         """What is read of the picture before and after, where it can be read in both; the most changed first."""
-        edit = edit or self.edit(state)
-        if self.judge is None:
-            names = tuple(dict.fromkeys([layer.prompt for layer in state.layers] + list(self.prompts[:READ])))
+        edit, desk = edit or self.edit(state), state.desk
+        before, after = self._seen(desk, edit.latent), self._look(desk, edit)
+        if desk.judge is None:
+            names = tuple(dict.fromkeys([layer.prompt for layer in state.layers] + list(desk.prompts[:READ])))
             if not names:
                 return []
-            text = torch.stack([self._text(name) for name in names])
-            before, after = (dict(zip(names, (text @ feature).tolist(), strict=True))
-                             for feature in (self._seen(edit.latent), self._look(edit)))  # fmt: skip
-        else:
-            before, after = self._seen(edit.latent), self._look(edit)
+            text = torch.stack([desk.editor.text_feature(name) for name in names])
+            before, after = (dict(zip(names, (text @ seen).tolist(), strict=True)) for seen in (before, after))
         found = [Change(name, before[name], after[name]) for name in before if name in after]
         return sorted(found, key=lambda change: -abs(change.after - change.before))
 
@@ -256,7 +291,8 @@ class Session:
     def code(self, state: State | None = None) -> str:
         """The lines of Python that make the same picture."""
         state = state or self.state
-        name = self.editor.domain.name
+        editor = state.desk.editor
+        name = editor.domain.name
         where = name if name in domains.FOLDERS else "folder of the domain"
         lines = [f"editor = Editor.from_pretrained({_quoted(where)})"]
         source = self.latent(state).source
@@ -274,8 +310,8 @@ class Session:
         for neutral, threshold in kinds:
             some = [layer for layer in on if (layer.neutral, layer.threshold) == (neutral, threshold)]
             words, strengths = [_quoted(layer.prompt) for layer in some], [_short(layer.strength) for layer in some]
-            more = f", neutral={_quoted(neutral)}" if neutral != self.editor.domain.neutral else ""
-            if self.editor.relevance is not None:
+            more = f", neutral={_quoted(neutral)}" if neutral != editor.domain.neutral else ""
+            if editor.relevance is not None:
                 more = f", threshold={_short(threshold)}{more}"
             asked = [x[0] if len(x) == 1 else f"[{', '.join(x)}]" for x in (words, strengths)]
             edits.append(f"editor.edit(latent, {', '.join(asked)}{more})")
@@ -287,7 +323,7 @@ class Session:
         """Write picture and recipe into a folder, under names that no file has; returns both paths."""
         edit, folder = self.edit(state), Path(folder)
         what = edit.latent.source.get("seed", "picture")
-        words = re.sub(r"\W+", "-", f"{self.editor.domain.name} {what} {' '.join(edit.prompts)}").strip("-")[:60]
+        words = re.sub(r"\W+", "-", f"{edit.editor.domain.name} {what} {' '.join(edit.prompts)}").strip("-")[:60]
         for k in count(1):
             png, recipe = (folder / f"{words}{f'-{k}' * (k > 1)}{kind}" for kind in (".png", ".json"))
             if not png.exists() and not recipe.exists():
@@ -296,21 +332,22 @@ class Session:
         write_whole(recipe, lambda path: path.write_text(edit.to_json() + "\n", encoding="utf-8"))
         return png, recipe
 
-    def _whole_direction(self, latent: Latent, prompt: str, neutral: str) -> Direction:
-        return self.editor.edit(latent, prompt, threshold=0.0, neutral=neutral).directions[0]
+    @staticmethod
+    def _whole_direction(editor: Editor, latent: Latent, prompt: str, neutral: str) -> Direction:
+        return editor.edit(latent, prompt, threshold=0.0, neutral=neutral).directions[0]
 
     @torch.no_grad()
-    def _direction(self, latent: Latent, prompt: str, neutral: str, threshold: float) -> Direction:
-        full = self._full(latent, prompt, neutral)
+    def _direction(self, editor: Editor, latent: Latent, prompt: str, neutral: str, threshold: float) -> Direction:
+        full = self._full(editor, latent, prompt, neutral)
         if not threshold:
             return full
-        mask = self.editor.mask(prompt, neutral, threshold)
-        return replace(full, threshold=threshold, delta_s=full.delta_s * mask)
+        return replace(full, threshold=threshold, delta_s=full.delta_s * editor.mask(prompt, neutral, threshold))
 
+    @staticmethod
     @torch.no_grad()
-    def _look(self, pictures: Latent | Edit) -> Any:
+    def _look(desk: Desk, pictures: Latent | Edit) -> Any:
         image = pictures.tensor.clamp(-1, 1)
-        return self.editor.clip.encode_image(image)[0] if self.judge is None else self.judge(image)
+        return desk.editor.clip.encode_image(image)[0] if desk.judge is None else desk.judge(image)
 
 
 class Newest:

@@ -20,7 +20,7 @@ import ipywidgets as iw
 from deltaedit import domains
 from deltaedit.editor import Editor, Latent
 from deltaedit.recipes import Recipe
-from deltaedit.session import SEEDS, Change, Judge, Layer, Newest, Session, State, live, sentence
+from deltaedit.session import SEEDS, Change, Desk, Judge, Layer, Newest, Session, State, live, sentence
 
 SHOWN = 8  # lines of the table, and steps in the strip
 LOOK_AGAIN = 0.15  # seconds after which the table is read anew, though the slider still moves
@@ -98,10 +98,9 @@ class EditorWidget(iw.VBox):
     # What there is to see and to touch.
 
     def _make_controls(self, mark: str) -> None:
-        prompts, wide = self.session.prompts, {"width": "auto", "flex": "1 1 16em"}
+        wide = {"width": "auto", "flex": "1 1 16em"}
         self.before, self.after = iw.Image(), iw.Image().add_class("deltaedit-after")
-        self.prompt = iw.Combobox(description="prompt", options=prompts, continuous_update=False, layout=wide)
-        self.prompt.placeholder = f"such as “{prompts[0]}”" if prompts else "what it shall show"
+        self.prompt = iw.Combobox(description="prompt", continuous_update=False, layout=wide)
         self.rows = iw.VBox().add_class("deltaedit-rows")
         self._rows: list[Row] = []
         self.threshold = iw.FloatSlider(min=0, max=1, step=0.001, readout_format=".3f", layout=wide)
@@ -121,10 +120,10 @@ class EditorWidget(iw.VBox):
         self.message, self.table, self.told = iw.HTML(), iw.HTML(), iw.HTML()
         steps = {
             "Add": self._add,
-            "Another": lambda: self.session.sample(),  # the session of that time: another domain brings another
-            "Undo": lambda: self.session.undo(),
-            "Redo": lambda: self.session.redo(),
-            "Reset": lambda: self.session.reset(),
+            "Another": self.session.sample,
+            "Undo": self.session.undo,
+            "Redo": self.session.redo,
+            "Reset": self.session.reset,
             "Save": self._save,
             "Code": self._code,
             "Load its domain": self._load_domain,
@@ -139,7 +138,7 @@ class EditorWidget(iw.VBox):
             step.button.on_click(lambda _, step=step: self._act(lambda: self.session.go(step.at)))
 
         watched = {
-            self.threshold: lambda value: self.session.limit(value),
+            self.threshold: self.session.limit,
             self.seed: lambda value: self.session.sample(seed=value),
             self.truncation: lambda value: self.session.sample(truncation=value),
             self.prompt: lambda value: self._add() if value.strip() else None,
@@ -216,8 +215,8 @@ class EditorWidget(iw.VBox):
         return None
 
     def _invert(self, content: bytes, overtaken: Callable[..., bool]) -> None:
-        session = self.session
-        steps = (0 if session.editor.encoder else STEPS) if self._steps is None else self._steps
+        desk = self.session.state.desk
+        steps = (0 if desk.editor.encoder else STEPS) if self._steps is None else self._steps
 
         def progress(share: float) -> None:
             if overtaken() or not threading.main_thread().is_alive():
@@ -229,12 +228,12 @@ class EditorWidget(iw.VBox):
         try:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
-                latent = session.editor.invert(content, steps, progress=progress)
+                latent = desk.editor.invert(content, steps, progress=progress)
         except Abandoned:
             return
         finally:
             _visible(False, self.progress)
-        session.give(replace(latent, source={**latent.source, "steps": steps}))
+        self.session.give(replace(latent, source={**latent.source, "steps": steps}), desk)
         self._say(" ".join(sentence(warning.message) for warning in caught))
         self._show()
 
@@ -247,20 +246,18 @@ class EditorWidget(iw.VBox):
             raise ValueError("the recipe is no text: open a file that Save wrote.") from None
         return self._take(recipe)
 
-    def _take(self, recipe: Recipe) -> str | None:
-        if not (lines := recipe.differences(self.session.editor.identity)):
-            return self.session.load(recipe)
+    def _take(self, recipe: Recipe, desk: Desk | None = None) -> str | None:
+        desk = desk or self.session.desk(recipe)
+        if not (lines := recipe.differences(desk.editor.identity)):
+            return self.session.load(recipe, desk=desk)
         self._offer(recipe)
         return f"The recipe is not of this editor: {'; '.join(lines)}."
 
     def _load_domain(self) -> str | None:
-        recipe, old = self._offered, self.session
-        editor = Editor.from_pretrained(recipe.domain, old.editor.device)  # a registered name, see _offer
-        self.session, self._thumbs = Session(editor), {}
-        with self._quiet():
-            self.prompt.options = ()
+        recipe = self._offered
+        desk = Desk(Editor.from_pretrained(recipe.domain, self.session.editor.device))  # a registered name, see _offer
         self._offer(None)
-        return self._take(recipe)
+        return self._take(recipe, desk)
 
     def _offer(self, recipe: Recipe | None) -> None:
         """Offer to load a recipe of another editor, and its domain if that has a name here; None takes it back."""
@@ -323,6 +320,8 @@ class EditorWidget(iw.VBox):
             self.threshold.disabled = session.editor.relevance is None
             _place(self.truncation, state.truncation, 1.0)
             self.seed.value = state.seed
+            self.prompt.options = prompts = state.desk.prompts
+            self.prompt.placeholder = f"such as “{prompts[0]}”" if prompts else "what it shall show"
             self.buttons["Undo"].disabled = session.at == 0
             self.buttons["Redo"].disabled = session.at == len(session.timeline) - 1
             if self._telling == "saved" and self._saved is not state:
@@ -349,7 +348,7 @@ class EditorWidget(iw.VBox):
         if overtaken() and now - self._looked < LOOK_AGAIN:
             return
         self._looked = now
-        self.table.value = changes_table(self.session.changes(state, edit), self.session.judge is not None)
+        self.table.value = changes_table(self.session.changes(state, edit), state.desk.judge is not None)
         if overtaken(REST):
             return
         if idle := self.session.idle(state):

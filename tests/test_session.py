@@ -11,7 +11,7 @@ from PIL import Image
 from test_editor import HAT, OLD, tiny_editor
 
 from deltaedit import Editor
-from deltaedit.session import STEPS, Newest, Session, live
+from deltaedit.session import STEPS, Desk, Newest, Session, live
 
 
 class Clock:
@@ -191,6 +191,32 @@ def test_recipe_and_code_make_the_same_picture(session, monkeypatch):
         names: dict = {"Editor": Editor}
         exec(other.code(), names)
         assert np.abs(np.subtract(names["picture"], other.edit().image, dtype=float)).max() <= 1
+
+
+def test_undo_crosses_domains():
+    here, there = tiny_editor(name="here"), tiny_editor(name="there", neutral="pet", gain=2.0)
+    session = Session(here, judge=lambda image: {"red": 0.5}, prompts=(HAT,), clock=Clock())
+    session.add(HAT)
+    first, recipe = session.edit().tensor, there.edit(there.sample(seed=3), OLD).to_json()
+    with pytest.raises(ValueError, match="of the domain 'there'"):
+        session.load(recipe)
+    session.load(recipe, desk=Desk(there))
+    assert (session.editor, session.state.seed, prompts(session)) == (there, 3, [OLD])
+    assert torch.equal(session.edit().tensor, there.replay(recipe).tensor)
+    assert [change.name for change in session.changes(session.state)] == [OLD]
+    session.add(HAT)
+    assert session.state.layers[1].neutral == "pet"
+    session.undo()
+    session.undo()
+    assert (session.editor, prompts(session)) == (here, [HAT])
+    assert torch.equal(session.edit().tensor, first)
+    assert [change.name for change in session.changes(session.state)] == ["red"]
+    session.redo()
+    assert session.editor is there
+    session.load(here.edit(here.sample(seed=5), OLD).to_json())  # made at a desk that is here
+    assert (session.editor, session.state.seed, session.state.desk.prompts) == (here, 5, (HAT,))
+    session.load(recipe)
+    assert (session.editor, len(session.desks)) == (there, 2)
 
 
 def test_files_are_never_written_over(session, tmp_path):

@@ -215,7 +215,14 @@ def test_a_recipe_of_another_domain_can_be_loaded_there_or_here(widget, tmp_path
     press(widget, "Load its domain")
     assert widget.session.editor is other
     assert rows(widget) == [(OLD, True, 1.0)]
+    assert widget.prompt.options == ()
     assert [offer.display for offer in offers] == ["none", "none"]
+    picture = widget.after.value
+    press(widget, "Undo")
+    assert widget.session.editor is not other
+    assert (rows(widget), widget.prompt.options) == ([(OLD, True, 1.0), (HAT, True, 1.0)], (HAT, OLD))
+    press(widget, "Redo")
+    assert (widget.session.editor, widget.after.value) == (other, picture)
 
 
 def test_code_is_shown_and_follows(widget):
