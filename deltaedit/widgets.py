@@ -17,7 +17,7 @@ from typing import Any
 
 import ipywidgets as iw
 
-from deltaedit import domains
+from deltaedit import domains, registry
 from deltaedit.editor import Editor, Latent
 from deltaedit.recipes import Recipe
 from deltaedit.session import SEEDS, Change, Desk, Judge, Layer, Newest, Session, State, live, sentence
@@ -69,11 +69,11 @@ class EditorWidget(iw.VBox):
         self.session = Session(editor, judge, prompts, seed)
         self._steps, self._folder = steps, Path(folder)
         self._drawing, self._finding = Newest(self._failed), Newest(self._failed)
-        self._quiet_thread: int | None = None
+        self._lock, self._quiet_thread = threading.RLock(), None
         self._before: Latent | None = None
         self._looked, self._telling = 0.0, ""
         self._thumbs: dict[State, bytes] = {}
-        self._offered: Recipe | None = None
+        self._offered: tuple[Recipe, Desk] | None = None
         self._saved: State | None = None
         super().__init__()
         self.add_class("deltaedit").add_class(mark := f"deltaedit-{next(NUMBERS)}")
@@ -116,8 +116,8 @@ class EditorWidget(iw.VBox):
         self.hold.add_class("deltaedit-hold")
         self.upload = iw.FileUpload(accept="image/*", description="Open a picture")
         self.open = iw.FileUpload(accept=".json,application/json", description="Open a recipe")
-        self.progress = iw.FloatProgress(0, min=0, max=1, description="finding it", layout=wide)
-        self.message, self.table, self.told = iw.HTML(), iw.HTML(), iw.HTML()
+        self.progress = iw.FloatProgress(0, min=0, max=1, layout=wide)
+        self.message, self.refused, self.offer, self.table, self.told = (iw.HTML() for _ in range(5))
         steps = {
             "Add": self._add,
             "Another": self.session.sample,
@@ -126,8 +126,9 @@ class EditorWidget(iw.VBox):
             "Reset": self.session.reset,
             "Save": self._save,
             "Code": self._code,
-            "Load its domain": self._load_domain,
-            "Load anyway": lambda: self.session.load(self._offered, anyway=True),
+            "Load its domain": lambda: self._later("loading it", self._load_domain),
+            "Load anyway": lambda: self._later("loading it", self._load_anyway),
+            "Leave it": self._offer,
         }
         self.buttons = {name: iw.Button(description=name) for name in steps}
         for name, step in steps.items():
@@ -142,8 +143,8 @@ class EditorWidget(iw.VBox):
             self.seed: lambda value: self.session.sample(seed=value),
             self.truncation: lambda value: self.session.sample(truncation=value),
             self.prompt: lambda value: self._add() if value.strip() else None,
-            self.upload: self._find,
-            self.open: self._load,
+            self.upload: partial(self._open, self.upload, "finding it", self._invert),
+            self.open: partial(self._open, self.open, "loading it", self._load),
         }
         for widget, step in watched.items():
             widget.observe(lambda change, step=step: self._act(step, change["new"]), "value")
@@ -155,7 +156,8 @@ class EditorWidget(iw.VBox):
 
         self.wipe.observe(wipe, "value")
         wipe()
-        _visible(False, self.progress, self.buttons["Load its domain"], self.buttons["Load anyway"])
+        _visible(False, self.progress)
+        self._offer()
 
     def _stage(self, size: int) -> iw.Widget:
         self.before.layout.width = self.after.layout.width = f"{size}px"
@@ -173,9 +175,10 @@ class EditorWidget(iw.VBox):
             return bar(*(self.buttons[name] for name in names))
 
         return iw.VBox([
-            bar(self.prompt, self.buttons["Add"]), self.message, buttons("Load its domain", "Load anyway"), self.rows,
+            bar(self.prompt, self.buttons["Add"]), self.message, self.offer,
+            buttons("Load its domain", "Load anyway", "Leave it"), self.rows,
             bar(self.threshold), bar(self.seed, self.buttons["Another"]), bar(self.truncation),
-            bar(self.upload, self.open), bar(self.progress),
+            bar(self.upload, self.open), self.refused, bar(self.progress),
             buttons("Undo", "Redo", "Reset", "Save", "Code"), self.told, self.strip,
         ]).add_class("deltaedit-panel")  # fmt: skip
 
@@ -185,14 +188,30 @@ class EditorWidget(iw.VBox):
         """Take a step, say what went wrong if something did, and show where that leads."""
         if self._quiet_thread == threading.get_ident():  # it is not the user who moves the control
             return
-        offered = self._offered
+        self._say("")  # first: a job that the step begins may fail at once
+        self.refused.value = ""
         try:
-            self._say(step(*values) or "")
+            if said := step(*values):
+                self._say(said)
         except Exception as error:  # whatever it is, the editor stays usable
             self._failed(error)
-        if self._offered is offered:
-            self._offer(None)
         self._show()
+
+    def _later(self, what: str, job: Callable[[Callable[..., bool]], str | None]) -> None:
+        """Let a job that takes long run beside, in place of one that waits; show that it is under way."""
+
+        def run(overtaken: Callable[..., bool]) -> None:
+            self.progress.description, self.progress.value = what, 0
+            _visible(True, self.progress)
+            try:
+                self._say(job(overtaken) or "")
+                self._show()
+            except Abandoned:
+                pass
+            finally:
+                _visible(False, self.progress)
+
+        self._finding.put(run)
 
     def _show(self) -> None:
         self._sync()
@@ -206,78 +225,80 @@ class EditorWidget(iw.VBox):
             self.prompt.value = ""
         return " ".join(map(sentence, notes))
 
-    def _find(self, files: Any) -> str | None:
-        if (content := self._content(self.upload, files)) is None:
-            return None
-        self._finding.put(partial(self._invert, content))
-        if self.session.editor.encoder is None and self._steps is None:
-            return f"This domain has no encoder: the picture is found in {STEPS} steps of optimisation."
-        return None
+    def _open(self, button: iw.FileUpload, what: str, use: Callable[..., str | None], files: Any) -> None:
+        """Use the file that was chosen; the button is emptied, so that the same one can be chosen again."""
+        if not files:
+            return
+        with self._quiet():
+            button.set_trait("value", type(button.value)())
 
-    def _invert(self, content: bytes, overtaken: Callable[..., bool]) -> None:
+        def job(overtaken: Callable[..., bool]) -> str | None:
+            try:
+                return use(_content(files), overtaken)
+            except Exception as error:
+                if not isinstance(error, Abandoned):  # beside the button, too; it is read aloud only once
+                    self.refused.value = f'<div class="deltaedit-say wrong">{html.escape(sentence(error))}</div>'
+                raise
+
+        self._later(what, job)
+
+    def _invert(self, content: bytes, overtaken: Callable[..., bool]) -> str:
         desk = self.session.state.desk
         steps = (0 if desk.editor.encoder else STEPS) if self._steps is None else self._steps
+        if desk.editor.encoder is None and self._steps is None:
+            self._say(f"This domain has no encoder: the picture is found in {steps} steps of optimisation.")
 
         def progress(share: float) -> None:
             if overtaken() or not threading.main_thread().is_alive():
                 raise Abandoned
             self.progress.value = share
 
-        self.progress.value = 0
-        _visible(True, self.progress)
-        try:
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always")
-                latent = desk.editor.invert(content, steps, progress=progress)
-        except Abandoned:
-            return
-        finally:
-            _visible(False, self.progress)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            latent = desk.editor.invert(content, steps, progress=progress)
         self.session.give(replace(latent, source={**latent.source, "steps": steps}), desk)
-        self._say(" ".join(sentence(warning.message) for warning in caught))
-        self._show()
+        return " ".join(sentence(warning.message) for warning in caught)
 
-    def _load(self, files: Any) -> str | None:
-        if (content := self._content(self.open, files)) is None:
-            return None
+    def _load(self, content: bytes, _: object) -> None:
         try:
             recipe = Recipe.read(content.decode())
         except UnicodeDecodeError:
             raise ValueError("the recipe is no text: open a file that Save wrote.") from None
-        return self._take(recipe)
+        self._take(recipe, self.session.desk(recipe))
 
-    def _take(self, recipe: Recipe, desk: Desk | None = None) -> str | None:
-        desk = desk or self.session.desk(recipe)
-        if not (lines := recipe.differences(desk.editor.identity)):
-            return self.session.load(recipe, desk=desk)
-        self._offer(recipe)
-        return f"The recipe is not of this editor: {'; '.join(lines)}."
+    def _take(self, recipe: Recipe, desk: Desk) -> None:
+        """Load a recipe at a desk if it leads to the same there, or else offer to."""
+        if recipe.differences(desk.editor.identity):
+            self._offer(recipe, desk)
+        else:
+            self.session.load(recipe, desk=desk)
+            self._offer()
 
-    def _load_domain(self) -> str | None:
-        recipe = self._offered
-        desk = Desk(Editor.from_pretrained(recipe.domain, self.session.editor.device))  # a registered name, see _offer
-        self._offer(None)
-        return self._take(recipe, desk)
+    def _load_domain(self, _: object) -> None:
+        if self._offered is not None:  # a second press finds it done
+            recipe, desk = self._offered
+            self._take(recipe, Desk(Editor.from_pretrained(recipe.domain, desk.editor.device)))  # a name, see _offer
 
-    def _offer(self, recipe: Recipe | None) -> None:
-        """Offer to load a recipe of another editor, and its domain if that has a name here; None takes it back."""
-        self._offered = recipe
-        known = recipe is not None and recipe.domain in domains.FOLDERS
-        _visible(recipe is not None, self.buttons["Load anyway"])
-        _visible(known and recipe.domain != self.session.editor.domain.name, self.buttons["Load its domain"])
+    def _load_anyway(self, _: object) -> None:
+        if self._offered is not None:
+            recipe, desk = self._offered
+            self.session.load(recipe, anyway=True, desk=desk)
+            self._offer()
 
-    def _content(self, widget: iw.FileUpload, files: Any) -> bytes | None:
-        """Content of the file that was chosen; the widget is emptied, so that it can be chosen again."""
-        if not files:
-            return None
-        with self._quiet():
-            widget.set_trait("value", type(widget.value)())
-        if isinstance(files, dict):  # ipywidgets 7, which is what Colab has
-            files = [{"name": name, **file} for name, file in files.items()]
-        content, name = files[0]["content"], files[0]["name"]
-        if len(content) > UPLOAD * 1_000_000:
-            raise ValueError(f"{name} has {len(content) / 1e6:.0f} MB, and {UPLOAD} is the most: make it smaller.")
-        return bytes(content)
+    def _offer(self, recipe: Recipe | None = None, desk: Desk | None = None) -> None:
+        """Offer to load a recipe at a desk, where it leads elsewhere, or in its domain, if that has a name here; this
+        stands until it is loaded, or until another is offered, or none."""
+        self._offered = recipe and (recipe, desk)
+        text, known = "", False
+        if recipe is not None:
+            name, lines = desk.editor.domain.name, recipe.differences(desk.editor.identity)
+            known = recipe.domain != name and recipe.domain in {*domains.FOLDERS, *registry.PUBLISHED}
+            text = f"Loaded in {name!r}, this recipe will differ: {'; '.join(lines)}."
+            if known:
+                text += f" In {recipe.domain!r}, its own domain, it can be loaded as well; Undo leads back."
+        self.offer.value = text and f'<div class="deltaedit-say" role="status">{html.escape(text)}</div>'
+        _visible(recipe is not None, self.buttons["Load anyway"], self.buttons["Leave it"])
+        _visible(known, self.buttons["Load its domain"])
 
     def _save(self) -> None:
         paths = self.session.save(self._folder)
@@ -300,11 +321,12 @@ class EditorWidget(iw.VBox):
     @contextmanager
     def _quiet(self) -> Iterator[None]:
         """Move controls without that being a step."""
-        before, self._quiet_thread = self._quiet_thread, threading.get_ident()
-        try:
-            yield
-        finally:
-            self._quiet_thread = before
+        with self._lock:
+            before, self._quiet_thread = self._quiet_thread, threading.get_ident()
+            try:
+                yield
+            finally:
+                self._quiet_thread = before
 
     def _sync(self) -> None:
         """Let the controls show where the session stands."""
@@ -417,6 +439,16 @@ class _Step(iw.VBox):
         self.button.description = f"{at}"
         self.button.tooltip = f"go to step {at}"
         (self.add_class if here else self.remove_class)("deltaedit-here")
+
+
+def _content(files: Any) -> bytes:
+    """Content of the first of some files that were chosen."""
+    if isinstance(files, dict):  # ipywidgets 7, which is what Colab has
+        files = [{"name": name, **file} for name, file in files.items()]
+    content, name = files[0]["content"], files[0]["name"]
+    if len(content) > UPLOAD * 1_000_000:
+        raise ValueError(f"{name} has {len(content) / 1e6:.0f} MB, and {UPLOAD} is the most: make it smaller.")
+    return bytes(content)
 
 
 def changes_table(changes: Sequence[Change], judged: bool) -> str:

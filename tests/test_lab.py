@@ -126,7 +126,7 @@ def test_pictures_from_outside(lab, place):
     for content, said in ((b"words", "cannot be read as a picture"), (bytes(60_000_000), "60 MB, and 50 is the most")):
         (place / "wrong.png").write_bytes(content)
         choose(lab, "Open a picture", place / "wrong.png")
-        lab.editor.get_by_text(said).wait_for()
+        lab.editor.get_by_role("alert").get_by_text(said).wait_for()
     assert (pixels(lab, ".deltaedit-stack img") == before).all()
     Image.new("RGB", (90, 60), (200, 120, 90)).save(place / "given.png")
     choose(lab, "Open a picture", place / "given.png")

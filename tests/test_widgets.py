@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import textwrap
+import threading
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
@@ -136,9 +137,14 @@ def test_pictures_from_outside(widget):
         choose(widget.upload, content)
         assert widget.settle()
         assert message in widget.message.value
+        assert message in widget.refused.value  # beside the button
         assert (widget.before.value, widget.upload.value) == (plain, ())
     with pytest.raises(ValueError, match="large has 51 MB"):
-        widget._find({"large": {"metadata": {}, "content": bytes(51_000_000)}})  # as ipywidgets 7 has it
+        widgets._content({"large": {"metadata": {}, "content": bytes(51_000_000)}})  # as ipywidgets 7 has it
+    ask(widget, HAT)
+    assert rows(widget) == [(HAT, True, 1.0)]
+    assert widget.refused.value == widget.message.value == ""
+    press(widget, "Undo")
     widget._steps = 2
     choose(widget.upload, png(40, 30))
     assert widget.settle()
@@ -193,36 +199,81 @@ def test_a_recipe_is_saved_and_opened_again(widget, tmp_path):
         assert rows(widget) == [(HAT, True, 1.7)]
 
 
+def offers(widget: EditorWidget) -> list[str]:
+    names = ("Load its domain", "Load anyway", "Leave it")
+    return [name for name in names if widget.buttons[name].layout.display is None]
+
+
+def test_a_recipe_of_other_weights_is_on_offer_until_it_is_loaded_or_left(widget, monkeypatch):
+    other = tiny_editor()
+    other.generator = tiny_generator(1)
+    choose(widget.open, other.edit(other.sample(seed=3), OLD).to_json().encode())
+    assert widget.settle()
+    assert offers(widget) == ["Load anyway", "Leave it"]
+    with monkeypatch.context() as patch:
+        patch.setattr(widget.session.editor, "replay", lambda *_: 1 / 0)
+        press(widget, "Load anyway")
+    assert "Division by zero" in widget.message.value
+    ask(widget, HAT)  # one may as well go on
+    press(widget, "Undo")
+    choose(widget.open, b"nonsense")
+    assert widget.settle()
+    assert "another generator draws other pictures" in widget.offer.value
+    press(widget, "Load anyway")
+    assert (rows(widget), widget.seed.value) == ([(OLD, True, 1.0)], 3)
+    assert (offers(widget), widget.offer.value) == ([], "")
+
+
 def test_a_recipe_of_another_domain_can_be_loaded_there_or_here(widget, tmp_path, monkeypatch):
     other = tiny_editor(name="other", gain=2.0)
     recipe = other.edit(other.sample(seed=3), OLD).to_json().encode()
-    offers = [widget.buttons[name].layout for name in ("Load anyway", "Load its domain")]
     choose(widget.open, recipe)
     assert widget.settle()
-    assert "it is of the domain &#x27;other&#x27;" in widget.message.value
-    assert [offer.display for offer in offers] == [None, "none"]  # no domain of that name is here
-    press(widget, "Load anyway")
-    assert (rows(widget), widget.seed.value) == ([(OLD, True, 1.0)], 3)
-    assert [offer.display for offer in offers] == ["none", "none"]
+    assert "it is of the domain &#x27;other&#x27;" in widget.offer.value
+    assert offers(widget) == ["Load anyway", "Leave it"]  # no domain of that name is here
+    press(widget, "Leave it")
+    assert (offers(widget), widget.offer.value, rows(widget)) == ([], "", [])
     monkeypatch.setitem(domains.FOLDERS, "other", tmp_path)
-    monkeypatch.setattr(widgets.Editor, "from_pretrained", lambda name, device: other if name == "other" else None)
+    ask(widget, HAT)
     choose(widget.open, recipe)
     assert widget.settle()
-    assert [offer.display for offer in offers] == [None, None]
-    ask(widget, HAT)  # one may as well go on
-    assert [offer.display for offer in offers] == ["none", "none"]
-    choose(widget.open, recipe)
     press(widget, "Load its domain")
-    assert widget.session.editor is other
-    assert rows(widget) == [(OLD, True, 1.0)]
-    assert widget.prompt.options == ()
-    assert [offer.display for offer in offers] == ["none", "none"]
+    assert "is no domain" in widget.message.value
+    assert offers(widget) == ["Load its domain", "Load anyway", "Leave it"]
+    changed = tiny_editor(name="other", gain=3.0)
+    monkeypatch.setattr(widgets.Editor, "from_pretrained", lambda name, device: changed)
+    press(widget, "Load its domain")
+    assert "Loaded in &#x27;other&#x27;, this recipe will differ: gain was 2.0 and is 3.0." in widget.offer.value
+    assert (offers(widget), rows(widget)) == (["Load anyway", "Leave it"], [(HAT, True, 1.0)])
+    monkeypatch.setattr(widgets.Editor, "from_pretrained", lambda name, device: other)
+    choose(widget.open, recipe)
+    assert widget.settle()
+    widget.buttons["Load its domain"].click()
+    press(widget, "Load its domain")  # a second press finds it done
+    assert (widget.session.editor, len(widget.session.timeline)) == (other, 3)
+    assert (rows(widget), widget.prompt.options, offers(widget)) == ([(OLD, True, 1.0)], (), [])
     picture = widget.after.value
     press(widget, "Undo")
     assert widget.session.editor is not other
-    assert (rows(widget), widget.prompt.options) == ([(OLD, True, 1.0), (HAT, True, 1.0)], (HAT, OLD))
+    assert (rows(widget), widget.prompt.options) == ([(HAT, True, 1.0)], (HAT, OLD))
     press(widget, "Redo")
     assert (widget.session.editor, widget.after.value) == (other, picture)
+
+
+def test_while_a_recipe_is_loaded_the_editor_stays_usable(widget, monkeypatch):
+    started, go_on, replay = threading.Event(), threading.Event(), widget.session.editor.replay
+    monkeypatch.setattr(widget.session.editor, "replay",
+                        lambda *x: (started.set(), go_on.wait(10), replay(*x))[-1])  # fmt: skip
+    choose(widget.open, widget.session.editor.edit(widget.session.editor.sample(seed=3), OLD).to_json().encode())
+    assert started.wait(10)
+    assert (widget.progress.layout.display, widget.progress.description) == (None, "loading it")
+    widget.prompt.value = HAT
+    assert widget._drawing.settle()
+    assert rows(widget) == [(HAT, True, 1.0)]
+    go_on.set()
+    assert widget.settle()
+    assert rows(widget) == [(OLD, True, 1.0)]
+    assert widget.progress.layout.display == "none"
 
 
 def test_code_is_shown_and_follows(widget):
