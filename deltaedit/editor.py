@@ -253,6 +253,7 @@ class Editor:
         self.encoder = encoder
         self.generator, self.clip, self.mapper, self.domain = generator.eval(), clip, mapper.eval(), domain
         self.relevance = None if relevance is None else relevance.to(self.device)
+        self.home: str | None = None  # what from_pretrained found it by
         self._text: dict[str, Tensor] = {}  # features of the prompts so far
 
     @property
@@ -315,7 +316,9 @@ class Editor:
         relevance = load_relevance(path) if path.exists() else None
         path = folder / domains.ENCODER
         encoder = load_encoder(path).to(device) if path.exists() else None
-        return cls(generator, clip, mapper, relevance, domain, encoder)
+        editor = cls(generator, clip, mapper, relevance, domain, encoder)
+        editor.home = str(name_or_folder)
+        return editor
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the domain to a folder that ``from_pretrained`` reads; each file is whole or not there."""

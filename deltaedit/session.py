@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -23,7 +24,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deltaedit import domains
 from deltaedit.editor import Direction, Edit, Editor, Latent
 from deltaedit.files import write_whole
 from deltaedit.pictures import to_pil
@@ -288,22 +288,23 @@ class Session:
         """JSON that ``load`` and ``Editor.replay`` read."""
         return self.edit(state).to_json()
 
-    def code(self, state: State | None = None) -> str:
-        """The lines of Python that make the same picture."""
+    def code(self, state: State | None = None, folder: str | Path = ".") -> str:
+        """The lines of Python that make the same picture; one from outside is kept in ``folder``, as a recipe."""
         state = state or self.state
-        editor = state.desk.editor
-        name = editor.domain.name
-        where = name if name in domains.FOLDERS else "folder of the domain"
-        lines = [f"editor = Editor.from_pretrained({_quoted(where)})"]
-        source = self.latent(state).source
+        editor, latent = state.desk.editor, self.latent(state)
+        lines = ["from deltaedit import Editor", f"editor = Editor.from_pretrained({_quoted(editor.home)})"]
+        if editor.home is None:
+            lines = ["# editor is the one that this session is of"]
+        source = latent.source
         if {"seed", "n", "truncation"} <= source.keys():
             given = [f"seed={source['seed']}"]
             if source["n"] != 1:
                 given += [f"n={source['n']}", f"rows={source.get('rows')}"]
             lines.append(f"latent = editor.sample({', '.join(given)}, truncation={_short(source['truncation'])})")
         else:
-            steps = f", steps={source['steps']}" if source.get("steps") else ""
-            lines.append(f'latent = editor.invert("your picture"{steps})')
+            path = self._kept(Edit(editor, latent, (), ()), Path(folder))
+            lines.insert(0, "from pathlib import Path")
+            lines.append(f"latent = editor.replay(Path({_quoted(path.as_posix())}).read_text()).latent")
         on = [layer for layer in state.layers if layer.on]
         kinds = list(dict.fromkeys((layer.neutral, layer.threshold) for layer in on))
         edits = []
@@ -331,6 +332,15 @@ class Session:
         write_whole(png, lambda path: edit.image.save(path, "PNG"))
         write_whole(recipe, lambda path: path.write_text(edit.to_json() + "\n", encoding="utf-8"))
         return png, recipe
+
+    def _kept(self, edit: Edit, folder: Path) -> Path:
+        """A file with an edit's recipe, whose name is that of the content: what is kept once is not kept again."""
+        recipe = edit.to_json()
+        path = folder / f"latent-{hashlib.sha256(recipe.encode()).hexdigest()[:8]}.json"
+        with self._lock:
+            if not path.exists():
+                write_whole(path, lambda part: part.write_text(recipe, encoding="utf-8"))
+        return path
 
     @staticmethod
     def _whole_direction(editor: Editor, latent: Latent, prompt: str, neutral: str) -> Direction:

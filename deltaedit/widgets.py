@@ -9,7 +9,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -256,7 +255,7 @@ class EditorWidget(iw.VBox):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             latent = desk.editor.invert(content, steps, progress=progress)
-        self.session.give(replace(latent, source={**latent.source, "steps": steps}), desk)
+        self.session.give(latent, desk)
         return " ".join(sentence(warning.message) for warning in caught)
 
     def _load(self, content: bytes, _: object) -> None:
@@ -313,8 +312,13 @@ class EditorWidget(iw.VBox):
 
     def _code(self) -> None:
         if self._telling == "code":
-            return self._tell("", "")
-        return self._tell("code", f'<pre tabindex="0"><code>{html.escape(self.session.code())}</code></pre>')
+            self._tell("", "")
+        else:
+            self._tell_code(self.session.state)
+
+    def _tell_code(self, state: State) -> None:
+        lines = html.escape(self.session.code(state, self._folder))
+        self._tell("code", f'<pre tabindex="0"><code>{lines}</code></pre>')
 
     # What is shown.
 
@@ -376,7 +380,7 @@ class EditorWidget(iw.VBox):
         if idle := self.session.idle(state):
             self._say(f"No channel reaches the threshold for “{'”, “'.join(idle)}”: lower it.")
         if self._telling == "code":
-            self._tell("code", f'<pre tabindex="0"><code>{html.escape(self.session.code(state))}</code></pre>')
+            self._tell_code(state)
         self._thumbs[state] = live(edit.tensor, 100)[0]
         self._show_strip()
 

@@ -168,7 +168,7 @@ def test_without_relevance_nothing_is_limited():
     assert torch.equal(session.edit().s, session.editor.edit(session.latent(session.state), HAT).s)
 
 
-def test_recipe_and_code_make_the_same_picture(session, monkeypatch):
+def test_recipe_and_code_make_the_same_picture(session, monkeypatch, tmp_path):
     session.sample(seed=4, truncation=0.7)
     session.add(HAT)
     session.add('"old"\n face')
@@ -185,12 +185,16 @@ def test_recipe_and_code_make_the_same_picture(session, monkeypatch):
     other.load(recipe)
     rows = session.editor.sample(seed=3, n=3)[2]
     some = session.editor.edit(rows, [HAT, OLD])
-    monkeypatch.setattr(Editor, "from_pretrained", lambda name: session.editor)
-    for load in (session.recipe(), recipe, some.to_json(), replace(some, directions=(), strengths=()).to_json()):
-        other.load(load)
-        names: dict = {"Editor": Editor}
-        exec(other.code(), names)
-        assert np.abs(np.subtract(names["picture"], other.edit().image, dtype=float)).max() <= 1
+    given = session.editor.edit(session.editor.invert(torch.rand(1, 3, 16, 16), steps=1), [HAT, OLD], [1.0, 0.5])
+    monkeypatch.setattr(Editor, "from_pretrained", lambda name: {"home": session.editor}[name])
+    for home in ("home", None):
+        other.editor.home = home
+        for edit in (session.edit(), some, replace(some, directions=(), strengths=()), given, recipe):
+            other.load(edit if edit is recipe else edit.to_json())
+            names: dict = {} if home else {"editor": session.editor}
+            exec(other.code(folder=tmp_path), names)
+            assert np.abs(np.subtract(names["picture"], other.edit().image, dtype=float)).max() <= 1
+    assert len(list(tmp_path.iterdir())) == 1  # of the picture from outside, and once
 
 
 def test_undo_crosses_domains():
