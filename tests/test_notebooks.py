@@ -120,6 +120,8 @@ def test_figures_have_name_caption_and_alt(path: Path):
             assert figure.get("caption"), f"{path.name}: {figure['name']} has no caption"
             alt = metadata.get("image", {}).get("alt") or "alt=" in cell.source  # a Sweep says it itself
             assert alt, f"{path.name}: {figure['name']} has no alt text"
+        else:
+            assert not re.search(r"^(Sweep|Bench)\b", cell.source, re.M), f"{path.name}: no figure: {cell.source}"
     for directive in re.findall(r"\{(?:glue:)?(?:figure|image)\}.*?(?=^`{3,}|^:{3,}|\Z)", markdown(path), re.M | re.S):
         assert ":alt:" in directive, f"{path.name}: no alt text in {directive.splitlines()[0]}"
 
