@@ -1,13 +1,16 @@
 """The live editor without a front end: what a touch does is what a front end's message would."""
 
+import json
 import subprocess
 import sys
 import textwrap
 import threading
+import time
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fakes import tiny_generator
 from PIL import Image
@@ -288,6 +291,45 @@ def test_code_is_shown_and_follows(widget):
     assert widget.told.value == ""
 
 
+def test_table_follows_and_says_what_the_judge_sees():
+    widget = EditorWidget(tiny_editor(), lambda image: {"red": image[0, 0].mean().item(), "still": 0.5})
+    first = widget.session.edit().tensor.clamp(-1, 1)[0, 0].mean().item()
+    ask(widget, HAT)
+    tables = {widget.table.value}
+    for strength in (-2.0, 2.0):
+        widget.rows.children[0].strength.value = strength
+        assert widget.settle()
+        tables.add(widget.table.value)
+        red = widget.session.edit().tensor.clamp(-1, 1)[0, 0].mean().item()
+        assert f"<td>{first:.2f}</td><td>{red:.2f}</td>".replace("-", "−") in widget.table.value
+    assert len(tables) == 3
+    widget.close()
+
+
+def test_ten_prompts_at_once_and_in_any_script(widget):
+    plain, wanted = widget.after.value, ["лицо с бородой", "戴眼镜的脸", "وجه", "🙂", *(f"face {k}" for k in range(6))]
+    for prompt in wanted:
+        widget.prompt.value = prompt
+    assert widget.settle()
+    assert [name for name, _, _ in rows(widget)] == wanted
+    assert widget.after.value != plain
+    assert (widget.message.value, widget.table.value.count('scope="row"')) == ("", widgets.SHOWN)
+
+
+def test_truncation_is_another_picture_and_is_kept(widget):
+    plain = widget.before.value
+    widget.truncation.value = 0.25
+    assert widget.settle()
+    assert widget.before.value != plain
+    recipe = widget.session.recipe()
+    assert json.loads(recipe)["latent"]["truncation"] == 0.25
+    press(widget, "Undo")
+    assert (widget.before.value, widget.truncation.value) == (plain, 1.0)
+    choose(widget.open, recipe.encode())
+    assert widget.settle()
+    assert (widget.before.value != plain, widget.truncation.value) == (True, 0.25)
+
+
 def test_table_of_changes_can_be_read_aloud():
     table = changes_table([Change("<b>", 0.1, 0.9), Change("smile", 0.5, 0.25)], judged=True)
     assert "&lt;b&gt;" in table
@@ -309,6 +351,32 @@ def test_what_fails_while_drawing_is_said(widget, monkeypatch):
     widget.rows.children[0].strength.value = 0.3
     assert widget.settle()
     assert widget.message.value == ""
+
+
+def test_what_was_saved_is_whole_when_the_kernel_is_killed(tmp_path):
+    code = """
+        import sys
+        sys.path.insert(0, "tests")
+        from test_editor import tiny_editor
+        from deltaedit.widgets import EditorWidget
+        widget = EditorWidget(tiny_editor(), folder=sys.argv[1])
+        for k in range(10**9):
+            widget.seed.value = k
+            widget.buttons["Save"].click()
+    """
+    kernel = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code), tmp_path], cwd=Path(__file__).parents[1])
+    while len(list(tmp_path.glob("*.json"))) < 5 and kernel.poll() is None:
+        time.sleep(0.01)
+    assert kernel.poll() is None
+    kernel.kill()
+    kernel.wait()
+    for recipe in tmp_path.glob("*.json"):
+        with Image.open(recipe.with_suffix(".png")) as saved:
+            again = tiny_editor().replay(recipe.read_text(encoding="utf-8")).image
+            assert np.abs(np.subtract(saved, again, dtype=float)).max() <= 1
+    for picture in tmp_path.glob("*.png"):
+        with Image.open(picture) as saved:
+            saved.load()
 
 
 def test_an_interpreter_ends_while_a_picture_is_made():
