@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import nbformat
-from nbformat.v4 import new_code_cell, new_notebook
+from nbformat import NotebookNode
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT = 2**28  # bytes that a browser may send at once, as `make lab` has it
@@ -26,14 +26,14 @@ def chromium() -> str | None:
 
 
 @contextmanager
-def jupyterlab(folder: Path, cells: list[str], dark: bool = False) -> Iterator[str]:
-    """Address of a notebook of these cells, in ``folder``, in a JupyterLab that is shut down in the end."""
-    notebook = new_notebook(cells=[new_code_cell(cell) for cell in cells])
+def jupyterlab(folder: Path, notebook: NotebookNode) -> Iterator[str]:
+    """Address of a notebook, of which a copy is put into ``folder``, in a JupyterLab that is shut down in the end."""
     notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nbformat.write(notebook, folder / "editor.ipynb")
     for path, settings in {
         "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
-        "apputils-extension/themes": {"theme": "JupyterLab Dark" if dark else "JupyterLab Light"},
+        "apputils-extension/themes": {"theme": "JupyterLab Light"},
+        "notebook-extension/tracker": {"windowingMode": "none"},  # what is out of sight stays on the page
     }.items():
         place = folder / f"settings/@jupyterlab/{path}.jupyterlab-settings"
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -68,6 +68,15 @@ def jupyterlab(folder: Path, cells: list[str], dark: bool = False) -> Iterator[s
             os.killpg(server.pid, signal.SIGKILL)
 
 
+def serious_faults(page, within: str = "html") -> list[str]:
+    """What axe-core finds to keep people from using a part of a page."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page, within, {"preload": False}).response["violations"]
+    return [f"{fault['id']}: {node['html'][:200]}" for fault in found if fault["impact"] in ("serious", "critical")
+            for node in fault["nodes"]]  # fmt: skip
+
+
 @contextmanager
 def browser(width: int = 1400, height: int = 1000) -> Iterator:
     """A page of a Chromium without a window."""
@@ -89,7 +98,7 @@ def open_editor(page, address: str):
         const kernel = window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel;
         return kernel?.connectionStatus === "connected" && kernel.status === "idle"; }""")
     page.evaluate("void jupyterapp.commands.execute('application:toggle-left-area')")
-    page.evaluate("void jupyterapp.commands.execute('notebook:run-all-cells')")
+    page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
     editor = page.locator(".deltaedit").first
     editor.locator("img.deltaedit-after").wait_for()
     page.wait_for_function("document.querySelector('.deltaedit img.deltaedit-after').naturalWidth > 0")

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 from lab import browser, jupyterlab, open_editor
+from nbformat.v4 import new_code_cell, new_notebook
 from PIL import Image
 
 from deltaedit import Editor, worlds
@@ -68,8 +69,8 @@ def drag(page, seconds: float) -> None:
 def measure(domain: str = "portraits", runs: int = 60, seconds: float = SECONDS) -> dict[str, float]:
     """Everything about the live editor."""
     prompts = worlds.prompts(Editor.from_pretrained(domain).domain)[:9]
-    cell = CELL.format(domain=domain, seed=SEED)
-    with tempfile.TemporaryDirectory() as place, browser() as page, jupyterlab(Path(place), [cell]) as address:
+    notebook = new_notebook(cells=[new_code_cell(CELL.format(domain=domain, seed=SEED))])
+    with tempfile.TemporaryDirectory() as place, browser() as page, jupyterlab(Path(place), notebook) as address:
         open_editor(page, address)
         page.wait_for_timeout(2000)
         box = ".deltaedit input[list]"

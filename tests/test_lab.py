@@ -1,4 +1,4 @@
-"""The live editor in a real JupyterLab, as a browser shows it; what it looked like is left in `_build/screenshots`."""
+"""The live editor's chapter in a real JupyterLab, in a browser; what it looked like is left in `_build/screenshots`."""
 
 import io
 import json
@@ -6,19 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lab import ROOT, browser, chromium, jupyterlab, open_editor
+from lab import ROOT, browser, chromium, jupyterlab, open_editor, serious_faults
+from papermill.iorw import load_notebook_node
+from papermill.parameterize import parameterize_notebook
 from PIL import Image
 
 SHOTS = ROOT / "_build/screenshots"
-CELL = """
-from deltaedit import Editor, domains, worlds
-from deltaedit.widgets import EditorWidget
-from deltaedit.worlds.judge import Judge
-
-editor = Editor.from_pretrained("portraits")
-judge = Judge.load(domains.find("portraits") / "judge.safetensors")
-EditorWidget(editor, judge.readings, worlds.prompts(editor.domain), seed=7, steps=3)
-"""
+NOTEBOOK = str(ROOT / "notebooks/15_the_live_editor.ipynb")
 
 pytestmark = pytest.mark.skipif(chromium() is None, reason="there is no Chromium: apt install chromium")
 
@@ -30,10 +24,12 @@ def place(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def lab(place):
-    with jupyterlab(place, [CELL]) as address, browser() as page:
+    notebook = parameterize_notebook(load_notebook_node(NOTEBOOK), {"seed": 7, "n_timed": 1, "n_dragged": 5})
+    with jupyterlab(place, notebook) as address, browser() as page:
         faults = []
         page.on("pageerror", lambda error: faults.append(str(error)))
-        page.address, page.editor = address, open_editor(page, address)
+        page.editor = open_editor(page, address)
+        faults += page.locator('.jp-OutputArea-output[data-mime-type$="error"]').all_text_contents()
         yield page
         assert faults == []
 
@@ -123,11 +119,19 @@ def test_compare_by_wipe_and_by_holding(lab):
 
 def test_pictures_from_outside(lab, place):
     before = pixels(lab, ".deltaedit-stack img")
-    for content, said in ((b"words", "cannot be read as a picture"), (bytes(60_000_000), "60 MB, and 50 is the most")):
+    for content, said in ((b"words", "cannot be read as a picture"), (bytes(10**8), "100 MB, and 50 is the most")):
         (place / "wrong.png").write_bytes(content)
         choose(lab, "Open a picture", place / "wrong.png")
         lab.editor.get_by_role("alert").get_by_text(said).wait_for()
+        message, beside = (part.bounding_box() for part in lab.editor.get_by_text(said).all())
+        upload = button(lab, "Open a picture").bounding_box()
+        assert message["y"] < upload["y"] < beside["y"] < upload["y"] + 60
     assert (pixels(lab, ".deltaedit-stack img") == before).all()
+    button(lab, "Another").click()  # it is usable
+    until(lab, lambda: (pixels(lab, ".deltaedit-stack img") != before).any())
+    button(lab, "Undo").click()
+    until(lab, lambda: (pixels(lab, ".deltaedit-stack img") == before).all())
+    assert lab.editor.get_by_text("100 MB").count() == 0
     Image.new("RGB", (90, 60), (200, 120, 90)).save(place / "given.png")
     choose(lab, "Open a picture", place / "given.png")
     until(lab, lambda: (pixels(lab, ".deltaedit-stack img") != before).any())
@@ -141,8 +145,8 @@ def test_a_recipe_is_saved_and_opened_again(lab, place):
     one = pixels(lab)
     button(lab, "Save").click()
     lab.editor.get_by_role("link", name=".json").wait_for()
-    (recipe,) = place.glob("*.json")
-    with Image.open(next(place.glob("portraits-*.png"))) as saved:
+    (recipe,) = (place / "edits").glob("*.json")
+    with Image.open(next((place / "edits").glob("portraits-*.png"))) as saved:
         assert (np.asarray(saved).astype(int) == one).all()
     assert [edit["prompt"] for edit in json.loads(recipe.read_text(encoding="utf-8"))["edits"]] == ["old face"]
     button(lab, "Reset").click()
@@ -151,10 +155,35 @@ def test_a_recipe_is_saved_and_opened_again(lab, place):
     until(lab, lambda: (pixels(lab) == one).all())
     (place / "bad.json").write_text(recipe.read_text(encoding="utf-8").replace('"old face"', "7"), encoding="utf-8")
     choose(lab, "Open a recipe", place / "bad.json")
-    lab.editor.get_by_text("of a recipe must be some words. Got 7.").wait_for()
+    lab.editor.get_by_role("alert").get_by_text("of a recipe must be some words. Got 7.").wait_for()
     button(lab, "Code").click()
     lab.editor.get_by_text("Editor.from_pretrained").wait_for()
     shot(lab, "editor-recipe")
+
+
+def test_table_tells_what_changed(lab):
+    table = lab.editor.get_by_role("table")
+    button(lab, "Reset").click()
+    until(lab, lambda: table.locator("i").evaluate_all("bars => bars.every(bar => bar.clientWidth == 0)"))
+    box = lab.editor.get_by_label("prompt")
+    box.fill("face with sunglasses")
+    box.press("Enter")
+    until(lab, lambda: "sunglasses" in table.get_by_role("rowheader").first.text_content())
+    before, after = (float(x) for x in table.get_by_role("row").nth(1).get_by_role("cell").all_text_contents()[:2])
+    assert after > before + 0.3
+
+
+def test_zero_is_marked_where_zero_is(lab):
+    handle = lab.editor.get_by_role("slider", name="strength of")
+    handle.press("Home")
+    for _ in range(40):
+        handle.press("ArrowRight")
+    assert float(handle.get_attribute("aria-valuetext")) == 0
+    apart = handle.evaluate("""handle => {
+        const base = handle.closest('.noUi-base'), mark = getComputedStyle(base, '::before'),
+        {left, width} = handle.getBoundingClientRect();
+        return left + width / 2 - base.getBoundingClientRect().left - parseFloat(mark.left); }""")
+    assert abs(apart) < 1
 
 
 def test_everything_has_a_name_and_an_order(lab):
@@ -162,11 +191,12 @@ def test_everything_has_a_name_and_an_order(lab):
         .filter(x => x.offsetParent)
         .map(x => x.ariaLabel || x.textContent || x.labels?.[0]?.textContent || x.title)""")
     assert all(names)
-    wanted = ["wipe", "Hold to compare", "prompt", "Add", "old face", "strength of “old face”", "Delete", "threshold",
+    wanted = ["wipe", "Hold to compare", "prompt", "Add", "face with sunglasses", "strength of", "Delete", "threshold",
               "seed", "Another", "truncation", "Open a picture", "Open a recipe", "Undo", "Reset", "Save"]  # fmt: skip
     found = [next(k for k, name in enumerate(names) if want in name) for want in wanted]
     assert found == sorted(found)
     assert lab.editor.evaluate("root => Array.from(root.querySelectorAll('img')).every(img => img.hasAttribute('alt'))")
+    assert serious_faults(lab, ".deltaedit") == []
 
 
 def test_dark_and_narrow(lab):
@@ -174,6 +204,7 @@ def test_dark_and_narrow(lab):
     lab.wait_for_selector('body[data-jp-theme-light="false"]', state="attached")
     lab.wait_for_timeout(1000)
     shot(lab, "editor-dark")
+    assert serious_faults(lab, ".deltaedit") == []
     lab.set_viewport_size({"width": 640, "height": 1000})
     lab.wait_for_timeout(1000)
     assert lab.editor.evaluate("root => root.scrollWidth <= root.clientWidth + 1")
