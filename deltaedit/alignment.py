@@ -33,10 +33,12 @@ def unit(x: Features) -> np.ndarray:
     return x / norm
 
 
-def _pair(a: Features, b: Features) -> tuple[np.ndarray, np.ndarray]:
+def _pair(a: Features, b: Features, least: int = 1) -> tuple[np.ndarray, np.ndarray]:
     a, b = unit(a), unit(b)
     if a.shape != b.shape:
         raise ValueError(f"both kinds of features must have one shape, got {a.shape} and {b.shape}.")
+    if len(a) < least:
+        raise ValueError(f"this measure needs {least} pairs or more, better some hundred, got {len(a)}.")
     return a, b
 
 
@@ -48,7 +50,7 @@ def paired_cosine(a: Features, b: Features) -> np.ndarray:
 
 def random_cosine(a: Features, b: Features, seed: int = 0) -> np.ndarray:
     """Cosine of each row of ``a`` with a row of ``b`` that is not its own, drawn at random, (N,)."""
-    a, b = _pair(a, b)
+    a, b = _pair(a, b, least=2)
     order = np.random.default_rng(seed).permutation(len(a))  # a cycle through all rows: nobody meets their own
     return (a[order] * b[np.roll(order, 1)]).sum(axis=1)
 
@@ -61,7 +63,7 @@ def mean_distance(a: Features, b: Features) -> float:
 
 def retrieval(a: Features, b: Features) -> tuple[float, float]:
     """Part of the rows whose nearest row of the other kind is their own, from ``a`` to ``b`` and back (R@1)."""
-    a, b = _pair(a, b)
+    a, b = _pair(a, b, least=2)
     similarity, own = a @ b.T, np.arange(len(a))
     return float((similarity.argmax(axis=1) == own).mean()), float((similarity.argmax(axis=0) == own).mean())
 
@@ -72,7 +74,7 @@ def kernel_alignment(a: Features, b: Features) -> float:
     From 0 to 1, 1 where one is a rotation of the other. It asks nothing of directions: two kinds of features in spaces
     that have nothing in common may be aligned in this sense. With fewer rows than dimensions it is never near 0.
     """
-    a, b = (x - x.mean(axis=0) for x in _pair(a, b))
+    a, b = (x - x.mean(axis=0) for x in _pair(a, b, least=2))
     return float(np.square(a.T @ b).sum() / (np.linalg.norm(a.T @ a) * np.linalg.norm(b.T @ b)))
 
 
@@ -94,7 +96,7 @@ def probe_auc(a: Features, b: Features, seed: int = 0, kernel: bool = False, fol
     from sklearn.model_selection import KFold
     from sklearn.svm import SVC
 
-    a, b = _pair(a, b)
+    a, b = _pair(a, b, least=2 * folds)
     score = np.empty((2, len(a)))
     for train, test in KFold(folds, shuffle=True, random_state=seed).split(a):
         probe = SVC() if kernel else LogisticRegression(C=100.0, max_iter=1000)
@@ -137,6 +139,9 @@ def report(image: Features, text: Features, seed: int = 0) -> AlignmentReport:
         image: (N, D) features of pictures, or differences of them.
         text: (N, D) features of captions, or differences of them, in the same order.
         seed: of the random pairs and of the probe's folds.
+
+    Raises:
+        ValueError: if there are fewer than ten pairs, of which a probe would learn nothing.
     """
     there, back = retrieval(image, text)
     return AlignmentReport(
@@ -162,7 +167,7 @@ def deltas(image: Features, text: Features, seed: int = 0) -> tuple[np.ndarray, 
         text: (N, D) features of their captions, in the same order.
         seed: of the pairs.
     """
-    image, text = _pair(image, text)
+    image, text = _pair(image, text, least=2)
     first, second = np.random.default_rng(seed).permutation(len(image))[: len(image) // 2 * 2].reshape(2, -1)
     delta_image, delta_text = image[second] - image[first], text[second] - text[first]
     differ = (np.abs(delta_image).max(axis=1) > 1e-6) & (np.abs(delta_text).max(axis=1) > 1e-6)
@@ -178,6 +183,8 @@ def project(features: Features, method: str, seed: int = 0) -> np.ndarray:
         seed: of the two that are random.
     """
     x = unit(features)
+    if len(x) < 5:
+        raise ValueError(f"a projection needs 5 rows or more, better some hundred, got {len(x)}.")
     if method == "PCA":
         x = x - x.mean(axis=0)
         u, scale, _ = np.linalg.svd(x, full_matrices=False)

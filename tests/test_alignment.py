@@ -121,6 +121,17 @@ def test_bad_features_are_told():
         project(cloud(5), "MDS")
 
 
+def test_too_few_rows_are_told():
+    few = [cloud(n) for n in range(10)]
+    for measure in (alignment.random_cosine, alignment.retrieval, alignment.kernel_alignment, alignment.deltas):
+        with pytest.raises(ValueError, match="needs 2 pairs or more, better some hundred, got 1"):
+            measure(few[1], few[1])
+    with pytest.raises(ValueError, match="needs 10 pairs or more, better some hundred, got 9"):
+        report(few[9], few[9])
+    with pytest.raises(ValueError, match="needs 5 rows or more, better some hundred, got 4"):
+        project(few[4], "UMAP")
+
+
 @pytest.fixture
 def published(tmp_path, monkeypatch):
     """Small arrays as the authors lay theirs out, as bytes by file name, and their hashes expected."""

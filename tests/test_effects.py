@@ -152,6 +152,18 @@ def test_nothing_to_measure_is_refused(goals, strengths):
         measure(editor.edit, Reader(), editor.sample(seed=0, n=2), goals, strengths)
 
 
+def test_realism_is_compared_at_equal_success_as_well():
+    steep = curve([0, 0.6, 1.0], [0, 0.3, 0.9])
+    assert replace(steep, frechet=(1.0, 3.0, 7.0)).at(0.8, "frechet").value == pytest.approx(5)
+    with pytest.raises(ValueError, match="no Fréchet distances here"):
+        steep.at(0.8, "frechet")
+
+
+def test_one_picture_is_like_no_other():
+    with pytest.raises(ValueError, match="give 2 or more, better 100. Got 1"):
+        Witness(Reader(), picture(people(1)))
+
+
 def test_few_pictures_make_no_interval():
     with pytest.raises(ValueError, match="an interval needs 10 pictures or more.* Got 9"):
         replace(curve([0, 1], [0, 0], n=9)).mean("success")

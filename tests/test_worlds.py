@@ -14,7 +14,7 @@ import torch.nn.functional as F
 import deltaedit
 from deltaedit import ClipEncoder, Domain, FeatureStore, domains, worlds
 from deltaedit.features import SHARD, shard_latents
-from deltaedit.worlds import captions
+from deltaedit.worlds import captions, evaluate
 from deltaedit.worlds.captions import facts, negations
 from deltaedit.worlds.pool import latents, open_pool
 from deltaedit.worlds.table import Binary, Choice, Scale, Table
@@ -361,16 +361,40 @@ def test_captions_of_a_store_are_of_its_pictures(world):
     class Reader:
         def encode_text(self, texts):
             read.extend(texts)
-            return torch.ones(len(texts), 3)
+            return torch.arange(len(read) - len(texts), len(read)).float()[:, None].expand(-1, 3)
 
     store = FeatureStore(Path(), SHARD + 5, {"seed": 2, "truncation": 1.0})
     features = captions.caption_features(world, store, Reader(), z_dim=64, seed=9, batch_size=400)
-    assert features.shape == (SHARD + 5, 3)
+    assert torch.equal(features, torch.arange(SHARD + 5.0)[:, None].expand(-1, 3))
     z = torch.cat([shard_latents(2, 0, 64), shard_latents(2, 1, 64)[:5]])
     assert read == world.captions(world.factors_from_z(z), random.Random(9))
     for other in (replace(store, pictures=(1,)), replace(store, manifest={"seed": 2, "truncation": 0.7})):
         with pytest.raises(ValueError, match="of samples without truncation only. Got"):
             captions.caption_features(world, other, Reader(), z_dim=64)
+
+
+@each_world
+def test_retrieval_finds_each_captions_own_picture(world):
+    factors = draw(world, 40)
+    told = world.captions(factors, random.Random(3), at_least=3, at_most=5)
+    assert len(set(told)) == 40
+
+    class Reader:
+        """Tells every caption, and every picture by its first pixel, from all others."""
+
+        device = "cpu"
+
+        def encode_text(self, texts):
+            return torch.eye(40)[[told.index(text) for text in texts]]
+
+        def encode_image(self, image):
+            return torch.eye(40)[image[:, 0, 0, 0].long()]
+
+    image = torch.arange(40.0)[:, None, None, None].expand(-1, 3, 2, 2)
+    assert evaluate.retrieval(world, Reader(), image, factors, seed=3) == 1
+    assert evaluate.retrieval(world, Reader(), image.roll(10, 0), factors, seed=3) == 0
+    with pytest.raises(ValueError, match="needs 2 pictures or more.* Got 1"):
+        evaluate.retrieval(world, Reader(), image[:1], factors[:1])
 
 
 @each_world

@@ -35,9 +35,15 @@ class Witness:
     Args:
         judge: reads attributes and gives embeddings.
         image: (n, 3, H, W), the pictures, n of 2 or more.
+
+    Raises:
+        ValueError: if there are fewer.
     """
 
     def __init__(self, judge: Judge, image: Tensor) -> None:
+        if len(image) < 2:
+            raise ValueError("identity is measured against other pictures: give 2 or more, better 100. "
+                             f"Got {len(image)}.")  # fmt: skip
         self.judge, self.world = judge, judge.world
         self.before, self.embedding = self.look(image)
         # Two samples that have nothing to do with each other: what identity is measured against.
@@ -115,14 +121,21 @@ class Curve:
         return bootstrap(lambda counts: self._means(counts)[:, row], self.values.shape[-1])
 
     def at(self, success: float, measure: str) -> Interval:
-        """A measure at the first strength that reaches a share of success; not a number where none does.
+        """A measure, or "frechet", at the first strength that reaches a share of success; not a number where none does.
 
         Between two strengths both are taken to change in proportion.
+
+        Raises:
+            ValueError: if there are too few pictures for an interval, or no Fréchet distances where they are asked for.
         """
-        row = MEASURES.index(measure)
+        if measure == "frechet" and not self.frechet:
+            raise ValueError("there are no Fréchet distances here: give `measure` the embeddings of renders.")
 
         def there(counts: Tensor) -> Tensor:
-            return torch.tensor([_at(means[0], means[row], success) for means in self._means(counts)])
+            means = self._means(counts)  # (T, 5, K)
+            own = means.new_tensor(self.frechet).expand(len(means), -1) if measure == "frechet" else \
+                means[:, MEASURES.index(measure)]
+            return torch.tensor([_at(*rows, success) for rows in zip(means[:, 0], own, strict=True)])
 
         return bootstrap(there, self.values.shape[-1])[0]
 

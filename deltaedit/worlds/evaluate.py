@@ -59,7 +59,13 @@ def zero_shot(world: World, clip: ClipEncoder, image: Tensor, factors: Tensor) -
 
 @torch.no_grad()
 def retrieval(world: World, clip: ClipEncoder, image: Tensor, factors: Tensor, seed: int = 0) -> float:
-    """Share of captions, of three to five facts, whose own picture is the nearest among all pictures (R@1)."""
+    """Share of captions, of three to five facts, whose own picture is the nearest among all pictures (R@1).
+
+    Raises:
+        ValueError: if there is no other picture to be mistaken for it.
+    """
+    if len(image) < 2:
+        raise ValueError(f"retrieval needs 2 pictures or more, better 1,000. Got {len(image)}.")
     text = clip.encode_text(world.captions(factors, random.Random(seed), at_least=3, at_most=5)).cpu()
     return float(((text @ image_features(clip, image).T).argmax(dim=1) == torch.arange(len(image))).float().mean())
 
