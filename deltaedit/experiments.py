@@ -71,7 +71,7 @@ GRID: tuple[Experiment, ...] = (
     *varied("loss", both={}, mse={"loss": "mse"}, cosine={"loss": "cosine"}),
     *(Experiment("pictures", f"{n:,}", {"pictures": n} if n != 20_000 else {})
       for n in (1000, 3000, 10_000, 20_000, 50_000, 200_000)),
-    *(Experiment("steps", f"{n:,}", {"steps": n} if n != 4000 else {}) for n in (250, 1000, 4000, 16_000)),
+    *(Experiment("steps", f"{n:,}", {"steps": n} if n != 2000 else {}) for n in (250, 1000, 2000, 8000)),
     *(Experiment("threshold", f"{x:g}", {"threshold": x}) for x in (0.0, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4)),
     *varied("relevance", regression={}, differences={"relevance": "differences"}, none={"relevance": "none"}),
     *varied("templates", all={}, one={"templates": 1}),
@@ -81,12 +81,13 @@ GRID: tuple[Experiment, ...] = (
             random_direction={"method": "random direction"}),
     *(Experiment("method", f"global directions, {x:g}", {"method": "global directions", "knob": x})
       for x in (0.1, 0.15, 0.2, 0.25, 0.3)),
-    *(Experiment("method", f"latent optimization, {x:g}", {"method": "latent optimization", "knob": x, "n_judged": 24})
+    *(Experiment("method", f"latent optimization, {x:g}", {"method": "latent optimization", "knob": x, "n_judged": 16,
+                                                            "n_renders": 0})  # each picture is dear: too few for that
       for x in (0.002, 0.008, 0.032)),
     *(Experiment("method", f"latent mapper, {x:g}", {"method": "latent mapper", "knob": x}) for x in (0.2, 0.8, 3.2)),
 )  # fmt: skip
 
-FULL: dict[str, Any] = {"pictures": 20_000, "steps": 4000, "n_judged": 150, "goals": 24, "n_renders": 2000,
+FULL: dict[str, Any] = {"pictures": 20_000, "steps": 2000, "n_judged": 80, "goals": 24, "n_renders": 2000,
                         "strengths": [0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.5]}  # fmt: skip
 """What all runs have in common where an experiment says nothing else."""
 REDUCED: dict[str, Any] = {**FULL, "pictures": 3000, "steps": 400, "n_judged": 60, "goals": 6, "n_renders": 0,
@@ -115,16 +116,21 @@ def code(folder: str | Path = Path(__file__).parent, modules: Iterable[str] = CO
     return digest.hexdigest()[:12]
 
 
-def choose(questions: Sequence[str]) -> list[Experiment]:
-    """The grid's experiments of some questions; of all where none is named.
+def choose(questions: Sequence[str], variants: Sequence[str] = ()) -> list[Experiment]:
+    """The grid's experiments of some questions, and of these some variants; all where none is named.
 
     Raises:
-        ValueError: if there is no such question; the message lists those there are.
+        ValueError: if there is no such question or variant; the message lists those there are.
     """
-    known = list(dict.fromkeys(experiment.question for experiment in GRID))
-    if unknown := [question for question in questions if question not in known]:
-        raise ValueError(f"there is no experiment {unknown[0]!r}: choose among {', '.join(known)}.")
-    return [experiment for experiment in GRID if not questions or experiment.question in questions]
+
+    def some(of: Sequence[Experiment], field: str, names: Sequence[str]) -> list[Experiment]:
+        known = list(dict.fromkeys(getattr(experiment, field) for experiment in of))
+        if unknown := [name for name in names if name not in known]:
+            raise ValueError(f"there is no {what[field]} {unknown[0]!r}: choose among {'; '.join(known)}.")
+        return [experiment for experiment in of if not names or getattr(experiment, field) in names]
+
+    what = {"question": "experiment", "variant": "variant"}
+    return some(some(GRID, "question", questions), "variant", variants)
 
 
 class Planned(NamedTuple):

@@ -175,6 +175,9 @@ def test_the_grid_can_be_chosen_from():
     assert choose([]) == list(GRID)
     with pytest.raises(ValueError, match="there is no experiment 'taste': choose among .*space"):
         choose(["taste"])
+    assert [experiment.variant for experiment in choose(["loss"], ["mse"])] == ["mse"]
+    with pytest.raises(ValueError, match="there is no variant 'huber': choose among both; mse; cosine"):
+        choose(["loss"], ["huber"])
     assert len({(e.question, e.variant) for e in GRID}) == len(GRID)
 
 
