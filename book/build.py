@@ -7,7 +7,8 @@
 
 The notebooks that `book/_toc.yml` names run in its order, as copies, with `notebooks/` as their working directory: what
 is stored stays without outputs. The copies land in `_build/src`, a mirror of the repository from which Jupyter Book
-builds `_build/html`. A notebook is not run again while it, its parameters, the library and the pins are what they were.
+builds `_build/html`. A notebook is not run again while it, its parameters, the library, the pins and the files are what
+they were that its metadata name under `deltaedit.reads`, such as `figures/experiments.csv`.
 """
 
 import argparse
@@ -131,6 +132,13 @@ def library_files(root: Path) -> list[Path]:
     return sorted(files) + [path for path in [root / "requirements.lock"] if path.exists()]
 
 
+def read_files(root: Path, notebook: Path, figures: object) -> list[Path]:
+    """The numbers that a notebook reads, as its metadata name them, from where the parameter ``figures`` puts them."""
+    named = nbformat.read(notebook, as_version=4).metadata.get("deltaedit", {}).get("reads", [])
+    place = root / "figures" if figures is None else root / "notebooks" / str(figures)
+    return [path for name in named if (path := place / Path(name).relative_to("figures")).exists()]
+
+
 def digest(*parts: bytes) -> str:
     """SHA-256 of the parts; their borders count."""
     return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
@@ -245,7 +253,8 @@ def run_notebooks(root: Path, stage: Path, given: dict[str, object], fresh: bool
     for number, (page, own, executed) in enumerate(zip(pages, parameters, places, strict=True), start=1):
         label = f"{number}/{len(pages)} {executed.relative_to(stage)}"
         about = repr(sorted(own.items())).encode()
-        key = digest(page.notebook.read_bytes(), about, library.encode(), sys.version.encode())
+        read = [path.read_bytes() for path in read_files(root, page.notebook, own.get("figures"))]
+        key = digest(page.notebook.read_bytes(), about, library.encode(), sys.version.encode(), *read)
         if not fresh and done_key(executed) == key:
             print(f"{label}: unchanged", flush=True)
             continue

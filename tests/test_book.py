@@ -332,7 +332,9 @@ def small_book(tmp_path_factory: pytest.TempPathFactory) -> Path:
             metadata={"mystnb": figure},
         ),
     ]
-    nbformat.write(notebook(*cells), root / "notebooks/01_small.ipynb")
+    small = notebook(*cells)
+    small.metadata["deltaedit"] = {"reads": ["figures/told.json"]}
+    nbformat.write(small, root / "notebooks/01_small.ipynb")
     return root
 
 
@@ -366,6 +368,9 @@ def test_small_book_builds_and_reads_offline(small_book: Path):
     again = run_build(small_book, "--no-html")
     assert "01_small.ipynb: unchanged" in again.stdout
     assert "01_small-dots.ipynb: unchanged" in again.stdout
+    (small_book / "figures/told.json").write_text("{}")
+    told = run_build(small_book, "--no-html")
+    assert "unchanged" not in told.stdout, "it reads what has changed"
     other = run_build(small_book, "--no-html", "-p", "seed", "3", "-p", "domain", "curves")
     assert "unchanged" not in other.stdout
     for name, domain in (("01_small", "curves"), ("01_small-dots", "dots")):
