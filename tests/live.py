@@ -55,14 +55,14 @@ def kernel_memory() -> float:
 
 
 def drag(page, seconds: float) -> None:
-    """Move the first slider to and fro, as fast as it goes."""
+    """Move the first slider to and fro within its range, as fast as it goes."""
     box = page.locator(HANDLE).first.bounding_box()
-    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    page.mouse.move(x, y)
+    track = page.locator(".deltaedit-strength .noUi-base").first.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     page.mouse.down()
     start = time.perf_counter()
     while (now := time.perf_counter() - start) < seconds:
-        page.mouse.move(x - 60 + 60 * math.cos(3 * now), y)
+        page.mouse.move(track["x"] + track["width"] * (0.5 + 0.4 * math.cos(3 * now)), box["y"] + box["height"] / 2)
     page.mouse.up()
 
 
