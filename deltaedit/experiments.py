@@ -346,21 +346,39 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     try:
         chosen, common = choose(arguments.only), REDUCED if arguments.reduced else FULL
-        asked = {"notebook": arguments.notebook, "domain": arguments.domain, "seeds": arguments.seeds, **common}
-        now, runs = weights(arguments.domain), {planned.row for planned in plan(chosen, **asked)}
+        asked = {"notebook": arguments.notebook, "domain": arguments.domain, **common}
+        table, now = read_csv(arguments.table) if arguments.table else [], weights(arguments.domain)
+        others = [row for row in table if row["domain"] != arguments.domain]
+        had = [row for row in table if row["domain"] == arguments.domain and row["weights"] == now]
+
+        def planned(seeds: Iterable[int]) -> set[tuple[str, str, str]]:
+            return {run.row for run in plan(chosen, seeds=sorted(seeds), **asked)}
+
         questions = {experiment.question for experiment in chosen}
-        kept = [row for row in (read_csv(arguments.table) if arguments.table else [])
-                if row["domain"] != arguments.domain or (row["weights"] == now and (
-                    row["question"] not in questions or _row(row) in runs))]  # fmt: skip
-        done = {_row(row) for row in kept if row["domain"] == arguments.domain}
+        valid = planned({row["seed"] for row in had})  # of seeds that are not asked for now, too
+        kept = [row for row in had if row["question"] not in questions or _row(row) in valid]
+        kept += _shared(had, planned(arguments.seeds) - set(map(_row, kept)))
+        done = set(map(_row, kept))
+        place = {(experiment.question, experiment.variant): k for k, experiment in enumerate(GRID)}
 
         def write(results: list[dict[str, Any]]) -> None:
             if arguments.table:
-                write_csv(arguments.table, kept + rows(results))
+                of_domain = kept + rows(results)
+                of_domain.sort(key=lambda row: (row["seed"], place.get(_row(row)[:2], len(place))))
+                write_csv(arguments.table, others + of_domain)
 
-        write(run(chosen, arguments.out, jobs=arguments.jobs, done=done, each=write, **asked))
+        write(run(chosen, arguments.out, seeds=arguments.seeds, jobs=arguments.jobs, done=done, each=write, **asked))
     except (ValueError, RuntimeError) as error:
         sys.exit(str(error))
+
+
+def _shared(had: Sequence[dict[str, Any]], lacking: Iterable[tuple[str, str, str]]) -> list[dict[str, Any]]:
+    """Rows for what is lacking where the same run answers another question already."""
+    runs: dict[str, dict[tuple[str, str, str], list[dict[str, Any]]]] = {}
+    for row in had:
+        runs.setdefault(row["result"], {}).setdefault(_row(row), []).append(row)
+    return [{**row, "question": question, "variant": variant} for question, variant, result in lacking
+            if result in runs for row in next(iter(runs[result].values()))]  # fmt: skip
 
 
 def _row(row: dict[str, Any]) -> tuple[str, str, str]:

@@ -155,10 +155,23 @@ def test_what_the_table_has_is_not_run_again(command, tmp_path):
     main("--only", "loss")
     assert ran(tmp_path) == 2
     assert table.read_text() == whole
-    main("--seeds", "0", "1")
+    main("--seeds", "1")
     assert ran(tmp_path) == 4
     assert [(r["question"], r["seed"]) for r in read_csv(table)[::2]] == [
         ("loss", 0), ("space", 0), ("loss", 1), ("space", 1)]  # fmt: skip
+
+
+def test_a_run_in_the_table_answers_every_question_that_asks_for_it(command, tmp_path, monkeypatch):
+    main, table = command
+    main("--only", "space")
+    shutil.rmtree(tmp_path / "out")
+    grid = Experiment("method", "other", {"speed": 2.0}), Experiment("method", "ours", {}), Experiment("space", "S", {})
+    monkeypatch.setattr(experiments, "GRID", grid)
+    main()
+    assert ran(tmp_path) == 2
+    found = read_csv(table)
+    assert [(r["question"], r["variant"]) for r in found[::2]] == [(e.question, e.variant) for e in grid]
+    assert {**found[2], "question": "space", "variant": "S"} == pytest.approx(found[4], nan_ok=True)
 
 
 def test_the_table_has_what_was_done_before_a_run_failed(command, notebook, monkeypatch):
