@@ -3,6 +3,7 @@
 import ast
 import random
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -542,6 +543,15 @@ def test_a_pool_is_painted_once_and_goes_on_after_a_kill(world, tmp_path):
     again = open_pool(world, tmp_path, 128, resolution=16, z_dim=64, seed=4)
     assert file.read_bytes() == whole
     assert torch.equal(again.pictures, pool.pictures)
+
+
+def test_two_runs_that_start_together_paint_a_pool_once(tmp_path):
+    places = [tmp_path / "alone", tmp_path / "both", tmp_path / "both"]
+    with ThreadPoolExecutor(3) as threads:
+        alone, *both = threads.map(lambda place: open_pool(WORLDS[0], place, 256, 16, z_dim=64, seed=4), places)
+    assert all(torch.equal(pool.pictures, alone.pictures) for pool in both)
+    (file,) = places[1].glob("*.bin")
+    assert file.stat().st_size == alone.pictures.numel()
 
 
 def test_more_latents_begin_with_the_same_ones():

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock
 from torch import Tensor
 from tqdm import tqdm
 
@@ -66,7 +67,9 @@ def renders(world: World, factors: Tensor, resolution: int) -> Iterator[Tensor]:
 
 def open_pool(world: World, folder: str | Path, n: int, resolution: int = 64, z_dim: int = 64, seed: int = 0,
               device: str | torch.device = "cpu") -> Pool:  # fmt: skip
-    """Open a pool in a folder, painting what is missing; a killed run goes on where it was.
+    """Open a pool in a folder, painting what is missing.
+
+    A killed run goes on where it was; of two that start together one paints, and the other waits.
 
     Args:
         world: what to paint.
@@ -80,13 +83,15 @@ def open_pool(world: World, folder: str | Path, n: int, resolution: int = 64, z_
     size = 3 * resolution * resolution
     z = latents(n, z_dim, seed)
     factors = torch.cat([world.factors_from_z(block) for block in z.split(4096)])
-    done = path.stat().st_size // (size * BLOCK) * BLOCK if path.exists() else 0
-    if done < n:
-        with open(path, "ab") as file:
-            file.truncate(done * size)  # a block cut short by a kill is painted again
-            for start in tqdm(range(done, n, BLOCK), desc=f"painting {n} {world.name}", unit="block"):
-                file.write(paint(world, factors[start : start + BLOCK].to(device), resolution).cpu().numpy().tobytes())
-            file.flush()
-            os.fsync(file.fileno())
+    with FileLock(path.with_suffix(".lock")):
+        done = path.stat().st_size // (size * BLOCK) * BLOCK if path.exists() else 0
+        if done < n:
+            with open(path, "ab") as file:
+                file.truncate(done * size)  # a block cut short by a kill is painted again
+                for start in tqdm(range(done, n, BLOCK), desc=f"painting {n} {world.name}", unit="block"):
+                    block = factors[start : start + BLOCK].to(device)
+                    file.write(paint(world, block, resolution).cpu().numpy().tobytes())
+                file.flush()
+                os.fsync(file.fileno())
     pictures = torch.from_numpy(np.memmap(path, np.uint8, "c", shape=(n, 3, resolution, resolution)))
     return Pool(world, z.to(device), factors.to(device), pictures.to(device))
