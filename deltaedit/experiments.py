@@ -79,12 +79,13 @@ GRID: tuple[Experiment, ...] = (
     *varied("supervision", pictures={}, captions={"supervision": "captions"}),
     *varied("method", DeltaEdit={}, captions={"supervision": "captions"}, linear_boundary={"method": "linear boundary"},
             random_direction={"method": "random direction"}),
+    # Knobs: the best value of each should lie within its range, not at an end.
     *(Experiment("method", f"global directions, {x:g}", {"method": "global directions", "knob": x})
-      for x in (0.1, 0.15, 0.2, 0.25, 0.3)),
+      for x in (0.2, 0.25, 0.3, 0.4, 0.5)),
     *(Experiment("method", f"latent optimization, {x:g}", {"method": "latent optimization", "knob": x, "n_judged": 16,
                                                             "n_renders": 0})  # each picture is dear: too few for that
-      for x in (0.002, 0.008, 0.032)),
-    *(Experiment("method", f"latent mapper, {x:g}", {"method": "latent mapper", "knob": x}) for x in (0.2, 0.8, 3.2)),
+      for x in (0.0005, 0.002, 0.008)),
+    *(Experiment("method", f"latent mapper, {x:g}", {"method": "latent mapper", "knob": x}) for x in (0.8, 3.2, 12.8)),
 )  # fmt: skip
 
 FULL: dict[str, Any] = {"pictures": 20_000, "steps": 2000, "n_judged": 80, "goals": 24, "n_renders": 2000,
