@@ -143,7 +143,7 @@ def bootstrap(statistic: Callable[[Tensor], Tensor], n: int, times: int = 400, l
         seed: of what is drawn: the same pictures for all that is measured on as many.
 
     Returns:
-        An interval for each measure; draws in which it is not a number are left out.
+        An interval for each measure. An end is not a number where more draws are not than lie beyond an end.
 
     Raises:
         ValueError: if there are fewer than 10 pictures.
@@ -154,17 +154,21 @@ def bootstrap(statistic: Callable[[Tensor], Tensor], n: int, times: int = 400, l
     counts = torch.zeros(times, n).scatter_add_(1, drawn, torch.ones(times, n))
     rows = statistic(torch.cat([torch.ones(1, n), counts])).double().reshape(times + 1, -1)  # first as they are
     ends = rows[1:].nanquantile(rows.new_tensor([(1 - level) / 2, (1 + level) / 2]), dim=0)
+    ends[:, rows[1:].isnan().double().mean(0) > (1 - level) / 2] = torch.nan
     return [Interval(*row) for row in torch.stack([rows[0], *ends], dim=1).tolist()]
 
 
 def pooled(intervals: Sequence[Interval]) -> Interval:
     """One interval of several, of trainings with other seeds measured on the same pictures.
 
-    Each side holds both what pictures and what seeds add: it is ``sqrt(h² + 1.96² v / k)``, with h the root mean square
-    of that side of the k intervals and v the variance between their values.
+    Each side holds both what pictures and what seeds add: it is ``sqrt(h² + t² v / k)``, with h the root mean square of
+    that side of the k intervals, v the variance between their values, and t Student's for so few: 4.3 for three.
     """
+    from scipy.stats import t
+
     value, low, high = torch.tensor(intervals, dtype=torch.float64).T
-    between = 1.96**2 * value.var() / len(value) if len(value) > 1 else 0.0
+    k = len(value)
+    between = t.ppf(0.975, k - 1) ** 2 * value.var() / k if k > 1 else 0.0
     below, above = ((side.square().mean() + between).sqrt() for side in (value - low, high - value))
     return Interval(*(float(x) for x in (value.mean(), value.mean() - below, value.mean() + above)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -40,5 +41,16 @@ def processor() -> str:
 
 def write_record(path: str | Path, measures: dict[str, Any], *, seed: int | None = None, seconds: float | None = None,
                  device: str | torch.device = "cpu", **about: Any) -> None:  # fmt: skip
-    """Write measures to a JSON file beside the figure they belong to, with seed, seconds, machine and versions."""
-    write_json(path, {"measures": measures, "seed": seed, "seconds": seconds, **about, **surroundings(device)})
+    """Write measures to a JSON file beside the figure they belong to, with seed, seconds, machine and versions.
+
+    What is not a number, or without end, becomes null: JSON has no other word for it.
+    """
+    write_json(path, {"measures": _finite(measures), "seed": seed, "seconds": seconds, **about, **surroundings(device)})
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -135,6 +135,7 @@ def test_measuring_asks_the_method_once_for_a_goal_and_moves_its_strength():
     assert asked == [goal.prompt for goal in goals] == list(got.goals)
     assert got.strengths == (0, 0.5, 2)
     assert got.values.shape == (5, 2, 3, 12)
+    assert int((~got.values[0, :, 1].isnan()).sum(0).max()) == 1  # a picture is asked for one thing
     still = got.values[:, :, 0]
     assert not still[:3].nan_to_num().any()
     assert (still[3:].nan_to_num(1) == 1).all()
@@ -150,6 +151,24 @@ def test_nothing_to_measure_is_refused(goals, strengths):
     editor = tiny_editor()
     with pytest.raises(ValueError, match="give one goal or more, and strengths that rise"):
         measure(editor.edit, Reader(), editor.sample(seed=0, n=2), goals, strengths)
+
+
+def test_each_picture_is_asked_for_one_goal_that_it_lacks_and_goals_for_as_many():
+    before = people(30)
+    before[:25, TABLE.index["glasses"]] = 1
+    goals = [Goal(WORLD, name, True) for name in ("glasses", "hat", "beard")]
+    witness = Witness(Reader(), picture(before))
+    shared = witness.shared_out(goals)
+    assert not (shared & ~torch.stack([witness.counts(goal) for goal in goals])).any()
+    assert (shared.sum(0) == 1).all()
+    assert shared.sum(1).tolist() == [5, 13, 12]
+
+
+def test_realism_needs_as_many_different_pictures_as_it_has_features():
+    editor = tiny_editor()
+    goals = [Goal(WORLD, name, True) for name in ("glasses", "hat", "beard")]
+    with pytest.raises(ValueError, match="more than 256 edited pictures, better 1,000. Got .* of 100"):
+        measure(editor.edit, Reader(), editor.sample(seed=0, n=100), goals, (1,), torch.randn(300, 256))
 
 
 def test_realism_is_compared_at_equal_success_as_well():

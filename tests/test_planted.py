@@ -43,6 +43,13 @@ def test_text_features_shuffled(monkeypatch):
     assert goes_red(test_worlds.test_captions_of_a_store_are_of_its_pictures, WORLD)
 
 
+def test_text_features_shuffled_when_editing(monkeypatch):
+    right = editing.Editor.text_feature
+    other = {"face": test_editor.HAT, test_editor.HAT: "face"}
+    monkeypatch.setattr(editing.Editor, "text_feature", lambda self, prompt: right(self, other.get(prompt, prompt)))
+    assert goes_red(test_editor.test_edit_is_the_equation, tiny_editor())
+
+
 def test_captions_shuffled_against_their_pictures(monkeypatch):
     right = evaluate.image_features
     monkeypatch.setattr(evaluate, "image_features", lambda *args: shuffled(right(*args)))

@@ -1,6 +1,7 @@
 """What edits did to pictures, one by one, as the judge sees it, at every strength: the measures of the book's evidence.
 
-For a goal, a picture counts that lacks it and could show it. On it an edit has
+For a goal, a picture counts that lacks it and could show it; of those that are measured, each is asked for one goal
+only, so that as many pictures are looked at as edits. On it an edit has
 
 - *success*, whether the judge sees the goal afterwards;
 - *leakage*, how far the other attributes moved, on average, each in its own standard deviation, see ``World.spread``;
@@ -61,14 +62,27 @@ class Witness:
         table = self.world.table
         return table.column(table.visible(self.before), goal.name) & ~goal.reached(self.before)
 
-    def effect(self, goal: Goal, after: Tensor, embedding: Tensor) -> Tensor:
-        """``MEASURES`` (5, m) of an edit of the m pictures that count for a goal.
+    def shared_out(self, goals: Sequence[Goal]) -> Tensor:
+        """Which picture is asked for which goal, bool (G, n): one for each that counts for any, as evenly as can be."""
+        lacks, asked = torch.stack([self.counts(goal) for goal in goals]), []
+        given = torch.zeros(len(goals))
+        for row in lacks.T.cpu():
+            one = torch.zeros_like(row)
+            if row.any():
+                one[given.masked_fill(~row, torch.inf).argmin()] = True
+            given += one
+            asked.append(one)
+        return torch.stack(asked, dim=1).to(lacks)
+
+    def effect(self, goal: Goal, after: Tensor, embedding: Tensor, rows: Tensor | None = None) -> Tensor:
+        """``MEASURES`` (5, m) of an edit of m pictures towards a goal.
 
         Args:
             goal: what was asked.
             after, embedding: of the edited pictures, from ``look``.
+            rows: which pictures were edited, bool (n,); all that count by default.
         """
-        table, rows = self.world.table, self.counts(goal)
+        table, rows = self.world.table, self.counts(goal) if rows is None else rows
         change = self._change(self.before[rows], after)
         change[:, table.index[goal.name]] = torch.nan
         binary = change[:, [table.index[name] for name in table.binary]]
@@ -91,13 +105,14 @@ class Witness:
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """What edits towards several goals did, at several strengths, on the same pictures.
+    """What edits towards several goals did, at several strengths.
 
     Attributes:
         strengths: in order, the first 0.
         goals: their prompts.
-        values: (5, G, K, n), ``MEASURES`` by goal, strength and picture; not a number where a picture does not count.
-        frechet: of all edited pictures to renders, for each strength; empty where there were no renders.
+        values: (5, G, K, n), ``MEASURES`` by goal, strength and picture; not a number where a picture was not asked.
+        frechet: of all edited pictures to renders, for each strength; empty where there were no renders. It has no
+            interval: of few pictures it is too high, and drawn anew they would be fewer.
     """
 
     strengths: tuple[float, ...]
@@ -123,7 +138,7 @@ class Curve:
     def at(self, success: float, measure: str) -> Interval:
         """A measure, or "frechet", at the first strength that reaches a share of success; not a number where none does.
 
-        Between two strengths both are taken to change in proportion.
+        Between two strengths both are taken to change in proportion. A Fréchet distance comes without an interval.
 
         Raises:
             ValueError: if there are too few pictures for an interval, or no Fréchet distances where they are asked for.
@@ -133,10 +148,12 @@ class Curve:
 
         def there(counts: Tensor) -> Tensor:
             means = self._means(counts)  # (T, 5, K)
-            own = means.new_tensor(self.frechet).expand(len(means), -1) if measure == "frechet" else \
-                means[:, MEASURES.index(measure)]
+            own = means[:, MEASURES.index(measure)]
             return torch.tensor([_at(*rows, success) for rows in zip(means[:, 0], own, strict=True)])
 
+        if measure == "frechet":
+            means = self._means(torch.ones(1, self.values.shape[-1]))[0]
+            return Interval(*[_at(means[0], means.new_tensor(self.frechet), success)] * 3)
         return bootstrap(there, self.values.shape[-1])[0]
 
     def strength_at(self, success: float) -> float:
@@ -164,34 +181,41 @@ def _at(success: Tensor, measure: Tensor, level: float) -> float:
 @torch.no_grad()
 def measure(edit: Callable[[Latent, str], Edit], judge: Judge, latent: Latent, goals: Sequence[Goal],
             strengths: Sequence[float], real: Tensor | None = None) -> Curve:  # fmt: skip
-    """Edit pictures towards each goal at each strength, and let the judge look.
+    """Edit pictures, each towards one of several goals, at each strength, and let the judge look.
+
+    Which goal a picture is edited towards depends on what it shows before, and is the same for all methods.
 
     Args:
         edit: a method, from pictures and a prompt to its edit at strength 1: ``editor.edit``, or that of ``baselines``.
         judge: of the world whose goals they are.
-        latent: what is edited, 2 pictures or more.
-        goals: asked for one at a time.
+        latent: what is edited, 2 pictures or more, better 50 for each goal.
+        goals: each is asked of its share of the pictures.
         strengths: above 0; 0, where nothing changes, is added.
-        real: (M, 256), embeddings of renders to compare edited pictures with, M above 256.
+        real: (M, 256), embeddings of renders to compare edited pictures with; of both kinds more than 256.
 
     Raises:
-        ValueError: if there is no goal, or a strength is not above the one before.
+        ValueError: if there is no goal, a strength is not above the one before, or ``real`` is given and there are too
+            few pictures to compare.
     """
     strengths = (0.0, *map(float, strengths))
     if not goals or any(b <= a for a, b in pairwise(strengths)) or len(strengths) < 2:
         raise ValueError(f"give one goal or more, and strengths that rise from above 0. Got {len(goals)} goals and "
                          f"strengths {strengths[1:]}.")  # fmt: skip
     witness = Witness(judge, latent.tensor)
+    asked_of = witness.shared_out(goals)
+    if real is not None and (n := int(asked_of.sum())) <= real.shape[1]:
+        raise ValueError(f"a Fréchet distance of {real.shape[1]} features needs more than {real.shape[1]} edited "
+                         f"pictures, better 1,000. Got {n} that lack a goal, of {len(latent)}.")  # fmt: skip
     values = latent.s.new_full((len(MEASURES), len(goals), len(strengths), len(latent)), torch.nan)
     embeddings: list[list[Tensor]] = [[] for _ in strengths]
     with tqdm(total=len(goals) * len(strengths), desc="measuring edits", unit="edit") as bar:
         for g, goal in enumerate(goals):
-            rows = witness.counts(goal)
+            rows = asked_of[g]
             asked = edit(latent[rows], goal.prompt) if rows.any() else None
             for k, strength in enumerate(strengths):
                 if asked is not None:
                     look = witness.look(asked.with_strength(strength).tensor)
-                    values[:, g, k, rows] = witness.effect(goal, *look)
+                    values[:, g, k, rows] = witness.effect(goal, *look, rows)
                     embeddings[k].append(look[1])
                 bar.update()
     frechet = () if real is None else tuple(frechet_distance(real, torch.cat(seen)) for seen in embeddings)
