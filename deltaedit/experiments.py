@@ -15,12 +15,13 @@ import csv
 import hashlib
 import io
 import json
+import math
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +29,7 @@ from tqdm import tqdm
 
 from deltaedit import domains
 from deltaedit.files import write_whole
-from deltaedit.metrics import Interval, pooled
+from deltaedit.metrics import Interval, difference, pooled
 
 NOTEBOOK = Path("notebooks/21_one_experiment.ipynb")
 COLUMNS = ("question", "variant", "domain", "seed", "strength", "measure", "value", "low", "high", "seconds", "device",
@@ -37,10 +38,13 @@ WRITTEN = {"measures", "parameters", "seed", "weights", "seconds", "device", "ve
 """What a run writes: see ``record.write_record``. A measure is a value with the ends of its interval."""
 
 
-CODE = ("baselines", "clip", "editor", "features", "mapper", "metrics", "relevance", "stylegan2", "training",
-        "worlds/captions", "worlds/effects", "worlds/evaluate", "worlds/judge", "worlds/table", "worlds/train",
-        "worlds/train_clip", "worlds/world")  # fmt: skip
+CODE = ("baselines", "clip", "editor", "features", "loop", "mapper", "metrics", "relevance", "stylegan2", "training",
+        *(f"worlds/{name}" for name in (
+            "captions", "effects", "evaluate", "judge", "painter", "pets/__init__", "pets/painter", "pool",
+            "portraits/__init__", "portraits/painter", "table", "train", "train_clip", "world")))  # fmt: skip
 """The modules that a result is made by: once one of them does something else, what was done is not done any more."""
+TRAINING = ("baselines", "loop", "mapper", "training")
+"""Those that mappers are trained by, which experiments share."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +54,14 @@ class Experiment:
     Attributes:
         question: what is varied.
         variant: how, as a reader sees it.
-        parameters: of the notebook; none for the method as it ships.
+        parameters: of the notebook; none for the method as it is.
+        full: further ones, in the full grid only.
     """
 
     question: str
     variant: str
     parameters: dict[str, Any]
+    full: dict[str, Any] = field(default_factory=dict)
 
 
 def varied(question: str, **variants: dict[str, Any]) -> tuple[Experiment, ...]:
@@ -63,37 +69,52 @@ def varied(question: str, **variants: dict[str, Any]) -> tuple[Experiment, ...]:
     return tuple(Experiment(question, name.replace("_", " "), parameters) for name, parameters in variants.items())
 
 
+SHIPPED = 4000  # steps that the mappers which ship were trained for; all but methods are compared at half of it
 GRID: tuple[Experiment, ...] = (
     *varied("condition", unit_delta={}, delta={"condition": "delta"}, target={"condition": "target"}),
     *varied("source in the condition", yes={}, no={"sees_source": False}),
-    *varied("space", S={}, W_plus={"space": "w_plus"}, W_plus_in_one_group={"space": "w_plus", "groups": 1}),
+    *varied("space", S={}, S_without_mask={"relevance": "none"}, W_plus={"space": "w_plus"},
+            W_plus_in_one_group={"space": "w_plus", "groups": 1}),
     *varied("groups", three={}, one={"groups": 1}),
     *varied("loss", both={}, mse={"loss": "mse"}, cosine={"loss": "cosine"}),
     *(Experiment("pictures", f"{n:,}", {"pictures": n} if n != 20_000 else {})
       for n in (1000, 3000, 10_000, 20_000, 50_000, 200_000)),
-    *(Experiment("steps", f"{n:,}", {"steps": n} if n != 2000 else {}) for n in (250, 1000, 2000, 8000)),
-    *(Experiment("threshold", f"{x:g}", {"threshold": x}) for x in (0.0, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4)),
-    *varied("relevance", regression={}, differences={"relevance": "differences"}, none={"relevance": "none"}),
+    *(Experiment("steps", f"{n:,}", {"steps": n} if n != 2000 else {}) for n in (250, 1000, 2000, 4000, 8000)),
+    *(Experiment("threshold", f"{x:g}", {"threshold": x}) for x in (0.0, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)),
+    *varied("relevance", regression={}, none={"relevance": "none"}, differences={"relevance": "differences"}),
+    Experiment("differences", "none, regression", {}),
+    *(Experiment("differences", f"{n} pictures, {x:g}", {"relevance": "differences", "n_latents": n, "threshold": x})
+      for n in (16, 100) for x in (0.2, 0.4)),
     *varied("templates", all={}, one={"templates": 1}),
     *varied("CLIP", medium={}, small={"clip": "small"}, large={"clip": "large"}),
     *varied("supervision", pictures={}, captions={"supervision": "captions"}),
-    *varied("method", DeltaEdit={}, captions={"supervision": "captions"}, linear_boundary={"method": "linear boundary"},
-            random_direction={"method": "random direction"}),
-    # Knobs: the best value of each should lie within its range, not at an end.
-    *(Experiment("method", f"global directions, {x:g}", {"method": "global directions", "knob": x})
+    # Methods have knobs: the best value of each should lie within its range, not at an end.
+    *(Experiment("method", name, parameters, {"steps": SHIPPED}) for name, parameters in (
+        ("DeltaEdit", {}), *((f"DeltaEdit, {x:g}", {"threshold": x}) for x in (0.1, 0.3, 0.4, 0.5)),
+        ("captions", {"supervision": "captions"}),
+        *((f"captions, {x:g}", {"supervision": "captions", "threshold": x}) for x in (0.1, 0.4)),
+        ("random direction", {"method": "random direction"}))),
+    *(Experiment("method", name, {"method": "linear boundary", **knob}) for name, knob in (
+        ("linear boundary", {}), ("linear boundary, conditional", {"knob": 1}))),
+    *(Experiment("method", f"global directions, {x:g}", {"method": "global directions", "n_latents": 100, "knob": x})
       for x in (0.2, 0.25, 0.3, 0.4, 0.5)),
-    *(Experiment("method", f"latent optimization, {x:g}", {"method": "latent optimization", "knob": x, "n_judged": 16,
-                                                            "n_renders": 0})  # each picture is dear: too few for that
+    *(Experiment("method", f"latent optimization, {x:g}",
+                 {"method": "latent optimization", "knob": x, "n_judged": 240})  # each picture is dear
       for x in (0.0005, 0.002, 0.008)),
     *(Experiment("method", f"latent mapper, {x:g}", {"method": "latent mapper", "knob": x}) for x in (0.8, 3.2, 12.8)),
 )  # fmt: skip
 
-FULL: dict[str, Any] = {"pictures": 20_000, "steps": 2000, "n_judged": 80, "goals": 24, "n_renders": 2000,
-                        "strengths": [0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.5]}  # fmt: skip
+FULL: dict[str, Any] = {"pictures": 20_000, "steps": 2000, "n_judged": 1200, "goals": 24,
+                        "strengths": [0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.5, 4.0]}  # fmt: skip
 """What all runs have in common where an experiment says nothing else."""
-REDUCED: dict[str, Any] = {**FULL, "pictures": 3000, "steps": 400, "n_judged": 60, "goals": 6, "n_renders": 0,
+REDUCED: dict[str, Any] = {**FULL, "pictures": 3000, "steps": 400, "n_judged": 240, "goals": 6,
                            "strengths": [0.35, 0.75, 1.5, 2.5]}  # fmt: skip
 """The same, on little: enough to see which way it goes, with wide intervals, in a minute each."""
+
+
+def full(experiments: Iterable[Experiment]) -> list[Experiment]:
+    """The same with the parameters that they have in the full grid only."""
+    return [replace(one, parameters={**one.parameters, **one.full}) for one in experiments]
 
 
 def weights(domain: str | Path) -> str:
@@ -109,12 +130,26 @@ def code(folder: str | Path = Path(__file__).parent, modules: Iterable[str] = CO
     """Twelve digits that tell what modules do from anything else; what is said about it in them does not count."""
     digest = hashlib.sha256()
     for name in modules:
-        tree = ast.parse((Path(folder) / f"{name}.py").read_text(encoding="utf-8"))
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
-                node.body = node.body[1:] or [ast.Pass()]
-        digest.update(f"{name}\n{ast.unparse(tree)}\n".encode())
+        source = (Path(folder) / f"{name}.py").read_text(encoding="utf-8")
+        digest.update(f"{name}\n{_meaning(source)}\n".encode())
     return digest.hexdigest()[:12]
+
+
+def digest(*parts: Any) -> str:
+    """Twelve digits that tell things that JSON can write from any others."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _meaning(source: str) -> str:
+    """Python without its comments, docstrings and layout."""
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:  # a cell with commands of IPython's
+        return source
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.unparse(tree)
 
 
 def choose(questions: Sequence[str], variants: Sequence[str] = ()) -> list[Experiment]:
@@ -157,7 +192,8 @@ def plan(experiments: Sequence[Experiment], *, notebook: str | Path = NOTEBOOK, 
     import papermill
 
     notebook = Path(notebook)
-    source = [hashlib.sha256(notebook.read_bytes()).hexdigest(), code()]
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    source = "\n".join(_meaning("".join(cell["source"])) for cell in cells if cell["cell_type"] == "code")
     known = set(papermill.inspect_notebook(notebook))
     runs = []
     for seed in seeds:
@@ -166,8 +202,7 @@ def plan(experiments: Sequence[Experiment], *, notebook: str | Path = NOTEBOOK, 
             if unknown := set(parameters) - known:
                 raise ValueError(f"{notebook.name} has no parameter {min(unknown)!r}, which {experiment.question!r} "
                                  f"gives; there are {', '.join(sorted(known))}.")  # fmt: skip
-            text = json.dumps([parameters, *source], sort_keys=True)
-            runs.append(Planned(experiment, parameters, hashlib.sha256(text.encode()).hexdigest()[:12]))
+            runs.append(Planned(experiment, parameters, digest(parameters, source, code())))
     return runs
 
 
@@ -263,7 +298,7 @@ def rows(results: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
                  "weights": result["weights"], "result": result["result"]}  # fmt: skip
         for name, interval in result["measures"].items():
             measure, _, strength = name.partition(" at strength ")
-            value, low, high = (round(x, 4) for x in interval)  # a NaN stays one
+            value, low, high = (float("nan") if x is None else round(x, 4) for x in interval)
             out.append({**about, "strength": strength, "measure": measure, "value": value, "low": low, "high": high})
     return out
 
@@ -332,6 +367,35 @@ def summary(table: Iterable[dict[str, Any]], question: str, measure: str,
     return {variant: pooled(intervals) for variant, intervals in found.items()}
 
 
+def gap(a: Interval | None, b: Interval | None) -> Interval | None:
+    """``a - b``, of measures at equal success.
+
+    Without end where a never reaches that success, whose measure is then not a number, below all where b does not, and
+    None where either was not measured.
+    """
+    if a is None or b is None:
+        return None
+    if math.isnan(a.value) or math.isnan(b.value):
+        return Interval(*[-math.inf if math.isnan(b.value) else math.inf] * 3)
+    return difference(a, b)
+
+
+def judged(x: Interval | None, holds: float, in_part: float) -> str:
+    """What was measured says of a claim: "holds", "holds in part", "does not hold", or "not measured".
+
+    Args:
+        x: what was measured.
+        holds: where the whole interval lies beyond it, the claim holds.
+        in_part: where the value lies beyond it, it holds in part. Beyond is above, unless this bar is the higher one.
+    """
+    if x is None or math.isnan(x.value):
+        return "not measured"
+    sign = -1 if in_part > holds else 1
+    if min(sign * x.low, sign * x.high) > sign * holds:  # with an end that is not a number it is not
+        return "holds"
+    return "holds in part" if sign * x.value > sign * in_part else "does not hold"
+
+
 def main(argv: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -347,6 +411,7 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     try:
         chosen, common = choose(arguments.only), REDUCED if arguments.reduced else FULL
+        chosen = chosen if arguments.reduced else full(chosen)
         asked = {"notebook": arguments.notebook, "domain": arguments.domain, **common}
         table, now = read_csv(arguments.table) if arguments.table else [], weights(arguments.domain)
         others = [row for row in table if row["domain"] != arguments.domain]

@@ -11,6 +11,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from deltaedit import experiments
 from deltaedit.experiments import FULL, GRID, REDUCED, Experiment, choose, read_csv, rows, run, weights, write_csv
+from deltaedit.metrics import Interval
 
 BODY = """
 import json
@@ -106,6 +107,32 @@ def test_half_a_question_is_left_out():
     assert experiments.complete([]) == []
 
 
+def test_the_grid_is_longer_where_an_experiment_says_so():
+    one = Experiment("method", "ours", {"threshold": 0.3}, {"steps": 4000})
+    assert experiments.full([one])[0].parameters == {"threshold": 0.3, "steps": 4000}
+    assert one.parameters == {"threshold": 0.3}
+
+
+@pytest.mark.parametrize(("x", "bars", "says"), [
+    ((0.3, 0.1, 0.5), (0, 0), "holds"), ((0.3, -0.1, 0.5), (0, 0), "holds in part"),
+    ((-0.1, -0.3, 0.1), (0, 0), "does not hold"), ((0.0, 0.0, 0.0), (0, 0), "does not hold"),
+    ((95, 92, 97), (90, 75), "holds"), ((88, 85, 92), (90, 75), "holds in part"),
+    ((70, 60, 80), (90, 75), "does not hold"),
+    ((3, 2, 4), (5, 10), "holds"), ((6, 4, 8), (5, 10), "holds in part"), ((11, 9, 13), (5, 10), "does not hold"),
+    ((0.3, math.nan, math.nan), (0, 0), "holds in part"), ((math.nan,) * 3, (0, 0), "not measured"),
+    (None, (0, 0), "not measured")])  # fmt: skip
+def test_a_claim_holds_with_its_whole_interval(x, bars, says):
+    assert experiments.judged(x and Interval(*x), *bars) == says
+
+
+def test_who_never_gets_there_has_lost():
+    there, never = Interval(0.1, 0.05, 0.2), Interval(*[math.nan] * 3)
+    assert experiments.gap(there, Interval(0.3, 0.3, 0.3)).value == pytest.approx(-0.2)
+    assert experiments.judged(experiments.gap(never, there), 0, 0) == "holds"
+    assert experiments.judged(experiments.gap(there, never), 0, 0) == "does not hold"
+    assert experiments.gap(None, there) is None
+
+
 def test_seeds_are_summed_up_by_variant():
     def row(variant, seed, value, strength="", measure="leakage"):
         return {"question": "loss", "variant": variant, "seed": seed, "measure": measure, "strength": strength,
@@ -116,7 +143,7 @@ def test_seeds_are_summed_up_by_variant():
     found = experiments.summary(table, "loss", "leakage")
     assert list(found) == ["mse", "cosine"]
     assert found["mse"].value == pytest.approx(0.4)
-    assert found["mse"].high - 0.4 == pytest.approx(math.hypot(0.1, 1.96 * 0.1))
+    assert found["mse"].high - 0.4 == pytest.approx(math.hypot(0.1, 12.706 * 0.1), rel=1e-3)
     assert math.isnan(found["cosine"].value)
     assert experiments.summary(table, "loss", "leakage", 1.0)["mse"].value == 9.0
     assert experiments.summary(table, "space", "leakage") == {}
