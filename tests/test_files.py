@@ -1,4 +1,5 @@
 import json
+import math
 import subprocess
 import sys
 
@@ -9,6 +10,8 @@ from safetensors.torch import save_file
 
 from deltaedit.files import fingerprint, read_tensors, write_json, write_tensors, write_whole
 from deltaedit.mapper import DeltaMapper
+from deltaedit.metrics import Interval
+from deltaedit.record import write_record
 from deltaedit.stylegan2 import Generator
 
 
@@ -81,3 +84,15 @@ def test_fingerprint_sees_every_weight():
     assert a.fingerprint() == b.fingerprint()
     b.convs[2].bias[0] += 1e-3
     assert a.fingerprint() != b.fingerprint() == fingerprint(b.state_dict())
+
+
+def test_a_record_is_json_to_everybody(tmp_path):
+    def refuse(word):
+        raise AssertionError(word)
+
+    measures = {"never": math.nan, "curve": {"1.0": Interval(0.5, -math.inf, math.nan)}, "n": 3}
+    write_record(tmp_path / "record.json", measures, seed=7, weights="abc")
+    found = json.loads((tmp_path / "record.json").read_text(), parse_constant=refuse)
+    assert found["measures"] == {"never": None, "curve": {"1.0": [0.5, None, None]}, "n": 3}
+    assert (found["seed"], found["weights"]) == (7, "abc")
+    assert found["versions"]["torch"] == torch.__version__
