@@ -328,7 +328,7 @@ class LinearBoundary(Method):
 
     The edit is ``w + alpha n``, n the boundary's normal. Given ``beside``, n is first made orthogonal to the normals of
     other prompts, so that the edit does not cross those («conditional manipulation»): that is its knob. It reads no
-    prompt, they are names of labels to it: the ceiling, for those who have labels.
+    prompt, they are names of labels to it.
 
     Args:
         boundaries: by prompt, a normal (w_dim,) as long as one standard deviation of the samples along it.

@@ -381,18 +381,23 @@ def gap(a: Interval | None, b: Interval | None) -> Interval | None:
 
 
 def judged(x: Interval | None, holds: float, in_part: float) -> str:
-    """What was measured says of a claim: "holds", "holds in part", "does not hold", or "not measured".
+    """What was measured says of a claim: "holds", "holds in part", "undecided", "does not hold", or "not measured".
 
     Args:
         x: what was measured.
         holds: where the whole interval lies beyond it, the claim holds.
         in_part: where the value lies beyond it, it holds in part. Beyond is above, unless this bar is the higher one.
+            Where the two bars are one, there is no part: the claim is undecided where the interval holds the bar, or
+            lacks the end that would tell.
     """
     if x is None or math.isnan(x.value):
         return "not measured"
     sign = -1 if in_part > holds else 1
-    if min(sign * x.low, sign * x.high) > sign * holds:  # with an end that is not a number it is not
+    worst, best = (sign * end for end in (x.low, x.high)[::sign])
+    if worst > sign * holds:  # an end that is not a number is beyond nothing
         return "holds"
+    if in_part == holds:
+        return "does not hold" if best <= sign * holds else "undecided"
     return "holds in part" if sign * x.value > sign * in_part else "does not hold"
 
 
