@@ -90,14 +90,14 @@ GRID: tuple[Experiment, ...] = (
     *varied("supervision", pictures={}, captions={"supervision": "captions"}),
     # Methods have knobs: the best value of each should lie within its range, not at an end.
     *(Experiment("method", name, parameters, {"steps": SHIPPED}) for name, parameters in (
-        ("DeltaEdit", {}), *((f"DeltaEdit, {x:g}", {"threshold": x}) for x in (0.1, 0.3, 0.4, 0.5)),
+        ("DeltaEdit", {}), *((f"DeltaEdit, {x:g}", {"threshold": x}) for x in (0.1, 0.3, 0.4, 0.5, 0.6)),
         ("captions", {"supervision": "captions"}),
-        *((f"captions, {x:g}", {"supervision": "captions", "threshold": x}) for x in (0.1, 0.4)),
+        *((f"captions, {x:g}", {"supervision": "captions", "threshold": x}) for x in (0.1, 0.4, 0.5)),
         ("random direction", {"method": "random direction"}))),
     *(Experiment("method", name, {"method": "linear boundary", **knob}) for name, knob in (
         ("linear boundary", {}), ("linear boundary, conditional", {"knob": 1}))),
     *(Experiment("method", f"global directions, {x:g}", {"method": "global directions", "n_latents": 100, "knob": x})
-      for x in (0.2, 0.25, 0.3, 0.4, 0.5)),
+      for x in (0.2, 0.25, 0.3, 0.4, 0.5, 0.6)),
     *(Experiment("method", f"latent optimization, {x:g}",
                  {"method": "latent optimization", "knob": x, "n_judged": 240})  # each picture is dear
       for x in (0.0005, 0.002, 0.008)),
