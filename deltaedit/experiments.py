@@ -92,7 +92,7 @@ GRID: tuple[Experiment, ...] = (
     *(Experiment("method", name, parameters, {"steps": SHIPPED}) for name, parameters in (
         ("DeltaEdit", {}), *((f"DeltaEdit, {x:g}", {"threshold": x}) for x in (0.1, 0.3, 0.4, 0.5, 0.6)),
         ("captions", {"supervision": "captions"}),
-        *((f"captions, {x:g}", {"supervision": "captions", "threshold": x}) for x in (0.1, 0.4, 0.5)),
+        *((f"captions, {x:g}", {"supervision": "captions", "threshold": x}) for x in (0.1, 0.3, 0.4, 0.5)),
         ("random direction", {"method": "random direction"}))),
     *(Experiment("method", name, {"method": "linear boundary", **knob}) for name, knob in (
         ("linear boundary", {}), ("linear boundary, conditional", {"knob": 1}))),
