@@ -194,6 +194,7 @@ def plan(experiments: Sequence[Experiment], *, notebook: str | Path = NOTEBOOK, 
     notebook = Path(notebook)
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     source = "\n".join(_meaning("".join(cell["source"])) for cell in cells if cell["cell_type"] == "code")
+    made_by = code()
     known = set(papermill.inspect_notebook(notebook))
     runs = []
     for seed in seeds:
@@ -202,7 +203,7 @@ def plan(experiments: Sequence[Experiment], *, notebook: str | Path = NOTEBOOK, 
             if unknown := set(parameters) - known:
                 raise ValueError(f"{notebook.name} has no parameter {min(unknown)!r}, which {experiment.question!r} "
                                  f"gives; there are {', '.join(sorted(known))}.")  # fmt: skip
-            runs.append(Planned(experiment, parameters, digest(parameters, source, code())))
+            runs.append(Planned(experiment, parameters, digest(parameters, source, made_by)))
     return runs
 
 
