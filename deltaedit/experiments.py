@@ -338,13 +338,17 @@ def read_csv(path: str | Path, domain: str | None = None) -> list[dict[str, Any]
 def complete(table: Iterable[dict[str, Any]], *questions: str) -> list[dict[str, Any]]:
     """The rows of those questions of which every variant of the grid has been run; of some only, where they are named.
 
-    Half of a question compares nothing. A table that is not finished is good for what it has.
+    Half of a question compares nothing, nor do variants with other seeds: of each question, the seeds count that all
+    its variants have. A table that is not finished is good for what it has.
     """
-    table, grid = list(table), choose(questions)
-    there = {(row["question"], row["variant"]) for row in table}
-    lacking = {e.question for e in grid if (e.question, e.variant) not in there}
-    whole = {e.question for e in grid} - lacking
-    return [row for row in table if row["question"] in whole]
+    table, grid = list(table), {}
+    for experiment in choose(questions):
+        grid.setdefault(experiment.question, set()).add(experiment.variant)
+    there: dict[tuple[str, int], set[str]] = {}
+    for row in table:
+        there.setdefault((row["question"], row["seed"]), set()).add(row["variant"])
+    whole = {key for key, variants in there.items() if key[0] in grid and not grid[key[0]] - variants}
+    return [row for row in table if (row["question"], row["seed"]) in whole]
 
 
 def summary(table: Iterable[dict[str, Any]], question: str, measure: str,

@@ -101,8 +101,12 @@ def test_the_table_is_tidy_and_comes_back_as_it_was(notebook, tmp_path):
 
 
 def test_half_a_question_is_left_out():
-    table = [{"question": e.question, "variant": e.variant} for e in GRID if e.variant != "cosine"]
-    assert {row["question"] for row in experiments.complete(table)} == {e.question for e in GRID} - {"loss"}
+    table = [{"question": e.question, "variant": e.variant, "seed": 0} for e in GRID if e.variant != "cosine"]
+    table += [{**row, "seed": 1} for row in table if row["variant"] != "one"]
+    whole = {(row["question"], row["seed"]) for row in experiments.complete(table)}
+    assert {question for question, seed in whole if seed == 0} == {e.question for e in GRID} - {"loss"}
+    assert {question for question, seed in whole if seed == 1} == {e.question for e in GRID if e.question not in (
+        "loss", "groups", "templates")}  # fmt: skip
     assert {row["question"] for row in experiments.complete(table, "space", "loss")} == {"space"}
     assert experiments.complete([]) == []
 
