@@ -39,7 +39,8 @@ def estimate_relevance(
 
     On a generator, with ``clip``, each channel alone is moved by plus and minus ``step_size`` of its own standard
     deviations: S x n_latents x 2 pictures are drawn. What is kept is the mean change of the image feature, from minus
-    to plus, as a unit vector. A channel without any effect has a row of zeros.
+    to plus, as a unit vector. A channel without any effect has a row of zeros. (StyleCLIP's published code scales each
+    picture's change to unit norm before the mean, so that pictures on which a channel does little count as much.)
 
     On what ``extract_features`` wrote, nothing is drawn: image features are regressed on standardised style channels,
     ``(C + ridge I)^-1 B`` with the channels' correlations C and their covariances B with the features, and the
