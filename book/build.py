@@ -43,6 +43,8 @@ QUICK = {"n": 200, "n_map": 60, "n_pairs": 12, "n_toggle": 16, "n_tried": 1, "n_
          "steps_ablation": 12, "n_crowd": 16, "n_sweep": 8, "n_drawn": 64, "n_compared": 400, "n_inverted": 16,
          "n_captions": 300, "n_labelled": 200, "n_channels": 3, "n_latents": 4, "rounds": 2, "steps_prompt": 10,
          "full_size": 64, "steps_full": 2, "compiled": False, "download": False,
+         "overrides": {"pictures": 200, "steps": 60, "n_judged": 16, "goals": 3, "strengths": [0.5, 1.0, 2.0]},
+         "questions_live": ["loss"],
          "figures": str(ROOT / "_build/quick/figures"), "runs": str(ROOT / "_build/quick/runs")}  # fmt: skip
 CELL_MINUTES = 20  # no cell takes five on two quiet cores; one that hangs must not hang the build
 WIDGET = "application/vnd.jupyter.widget-view+json"

@@ -107,7 +107,7 @@ GRID: tuple[Experiment, ...] = (
 FULL: dict[str, Any] = {"pictures": 20_000, "steps": 2000, "n_judged": 1200, "goals": 24,
                         "strengths": [0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.5, 4.0]}  # fmt: skip
 """What all runs have in common where an experiment says nothing else."""
-REDUCED: dict[str, Any] = {**FULL, "pictures": 3000, "steps": 400, "n_judged": 240, "goals": 6,
+REDUCED: dict[str, Any] = {**FULL, "pictures": 3000, "steps": 400, "n_judged": 120, "goals": 6,
                            "strengths": [0.35, 0.75, 1.5, 2.5]}  # fmt: skip
 """The same, on little: enough to see which way it goes, with wide intervals, in a minute each."""
 
