@@ -42,6 +42,7 @@ JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
 QUICK = {"n": 200, "n_map": 60, "n_pairs": 12, "n_toggle": 16, "n_tried": 1, "n_steps": 24, "steps": 60, "n_judged": 16,
          "steps_ablation": 12, "n_crowd": 16, "n_sweep": 8, "n_drawn": 64, "n_compared": 400, "n_inverted": 16,
          "n_captions": 300, "n_labelled": 200, "n_channels": 3, "n_latents": 4, "rounds": 2, "steps_prompt": 10,
+         "pictures": 200,
          "full_size": 64, "steps_full": 2, "compiled": False, "download": False,
          "overrides": {"pictures": 200, "steps": 60, "n_judged": 16, "goals": 3, "strengths": [0.5, 1.0, 2.0]},
          "questions_live": ["loss"],

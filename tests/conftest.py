@@ -2,4 +2,5 @@
 
 import os
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; for processes that tests start as well
+for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):  # numba, which UMAP runs on, sets the other's as well
+    os.environ.setdefault(name, "1")  # before torch is imported; for processes that tests start as well
