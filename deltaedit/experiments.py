@@ -86,7 +86,7 @@ GRID: tuple[Experiment, ...] = (
     *(Experiment("differences", f"{n} pictures, {x:g}", {"relevance": "differences", "n_latents": n, "threshold": x})
       for n in (16, 100) for x in (0.2, 0.4)),
     *varied("templates", all={}, one={"templates": 1}),
-    *varied("CLIP", medium={}, small={"clip": "small"}, large={"clip": "large"}),
+    *varied("CLIP", medium={}, small={"clip": "small"}, tiny={"clip": "tiny"}),
     *varied("supervision", pictures={}, captions={"supervision": "captions"}),
     # Methods have knobs: the best value of each should lie within its range, not at an end.
     *(Experiment("method", name, parameters, {"steps": SHIPPED}) for name, parameters in (

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from deltaedit.files import read_module, write_tensors
-from deltaedit.loop import fit, learning_rate
+from deltaedit.loop import fit, half_precision, learning_rate
 from deltaedit.stylegan2 import Generator
 
 Features = Callable[[Tensor], Tensor]
@@ -173,12 +173,12 @@ def train_encoder(generator: Generator, folder: str | Path, config: EncoderTrain
     def step(number: int, rng: torch.Generator) -> dict[str, Tensor]:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(number, config.steps, config.lr)
-        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
+        with torch.no_grad(), half_precision(device):
             w = generator.mapping(torch.randn(n_drawn, g.z_dim, generator=rng, device=device))
             image = generator.synthesize(generator.styles(w), w).clamp(-1, 1)
         if pictures is not None:
             image = torch.cat([image, pictures(config.batch_size - n_drawn, rng)])
-        with torch.autocast(device.type, torch.bfloat16):
+        with half_precision(device):
             one, delta = encoder.parts(image)
             w_plus = one.float()[:, None] + delta.float()
             again = generator.synthesize(generator.styles(w_plus), w_plus)

@@ -14,9 +14,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from deltaedit.features import FeatureStore
-from deltaedit.loop import fit, learning_rate
+from deltaedit.loop import fit, half_precision, learning_rate
 from deltaedit.mapper import Condition, DeltaMapper, MapperConfig
-from deltaedit.stylegan2 import half_dtype
 
 LARGE = 2**24  # parameters of a mapper from which on half precision pays; FFHQ's has 83 million, a miniature's two
 
@@ -77,13 +76,6 @@ def home(size: int, device: str | torch.device) -> torch.device:
     return torch.device("cpu") if device.type == "cuda" and 2 * size > torch.cuda.mem_get_info(device)[0] else device
 
 
-def has_bfloat16(device: str | torch.device) -> bool:
-    """Whether the device computes in bfloat16 faster than in float32."""
-    if torch.device(device).type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    return half_dtype(device) == torch.bfloat16
-
-
 def train_mapper(
     store: FeatureStore,
     config: MapperTraining = MapperTraining(),
@@ -137,8 +129,7 @@ def train_mapper(
         std, mean = (torch.cat(values) for values in zip(*parts, strict=True))
         mapper.s_mean.copy_(mean)
         mapper.s_std.copy_(std.clamp(min=1e-3 * std.mean()))
-    half = has_bfloat16(device) and sum(p.numel() for p in mapper.parameters()) >= LARGE
-    precision = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=half)
+    precision = half_precision(device, sum(p.numel() for p in mapper.parameters()) >= LARGE)
     optimizer = torch.optim.Adam(mapper.parameters(), lr=config.lr, fused=True)
 
     def losses(source: Tensor, other: Tensor) -> dict[str, Tensor]:

@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from deltaedit.loop import fit, learning_rate, step_rng
+from deltaedit.loop import fit, half_precision, learning_rate, step_rng
 
 
 def run(folder, steps=40, *, stop_after=None, bad_at=None, describes="a line"):
@@ -73,3 +73,13 @@ def test_learning_rate_rises_stays_and_falls():
     assert rates[100] == rates[600] == 1.0
     assert all(a >= b for a, b in pairwise(rates[700:]))
     assert rates[-1] < 0.001
+
+
+@pytest.mark.parametrize("instructions", [True, False])
+def test_precision_is_halved_only_where_that_is_faster(monkeypatch, instructions):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: instructions)
+    x = torch.randn(4, 4)
+    with half_precision("cpu"):
+        assert (x @ x).dtype == (torch.bfloat16 if instructions else torch.float32)
+    with half_precision("cpu", wanted=False):
+        assert (x @ x).dtype == torch.float32

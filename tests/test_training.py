@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from fakes import DIM, TINY, FakeClip, tiny_generator
 
-from deltaedit import training
+from deltaedit import loop, training
 from deltaedit.features import FeatureStore, extract_features
 from deltaedit.loop import step_rng
 from deltaedit.mapper import DeltaMapper, MapperConfig, unit_delta
@@ -41,7 +41,7 @@ def test_training_needs_features_only_and_learns(store, tmp_path):
 @pytest.mark.parametrize("large", [2**24, 1])  # parameters from which on there is half precision
 def test_training_equals_the_textbooks(store, tmp_path, monkeypatch, large):
     monkeypatch.setattr(training, "LARGE", large)
-    monkeypatch.setattr(training, "has_bfloat16", lambda _: True)
+    monkeypatch.setattr(loop, "has_bfloat16", lambda _: True)
     mapper = train_mapper(store, replace(SHORT, steps=50), tmp_path)
     rows = [torch.randint(350, (2, 32), generator=step_rng(SHORT.seed, k)) for k in range(50)]
     torch.manual_seed(SHORT.seed)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deltaedit.files import read_module, write_tensors
-from deltaedit.loop import Step, fit, learning_rate
+from deltaedit.loop import Step, fit, half_precision, learning_rate
 from deltaedit.worlds import named
 from deltaedit.worlds.pool import Pool
 from deltaedit.worlds.table import Binary, Choice, Table
@@ -188,7 +188,7 @@ def judge_step(pool: Pool, config: JudgeTraining = JudgeTraining()) -> tuple[Ste
             group["lr"] = learning_rate(step, config.steps, config.lr)
         index = torch.randint(len(pool), (config.batch_size,), generator=rng, device=device)
         image = _roughen(pool.images(index), rng)
-        with torch.autocast(device.type, torch.bfloat16):
+        with half_precision(device):
             out = judge(image.to(memory_format=torch.channels_last))
         factors = pool.factors[index]
         loss = judge_loss(pool.world.table, out, factors, pool.world.visible(factors))

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from deltaedit import _torchvision  # noqa: F401  before open_clip
-from deltaedit.loop import Step, fit, learning_rate
+from deltaedit.loop import Step, fit, half_precision, learning_rate
 from deltaedit.worlds.pool import Pool
 from deltaedit.worlds.world import World
 
@@ -162,7 +162,7 @@ def clip_step(pool: Pool, config: ClipTraining = ClipTraining()) -> tuple[Step, 
         rand = random.Random(f"{config.seed}/{step}")
         words = world.captions(pool.factors[index], rand, *lesson.facts, negation=lesson.negation)
         image = ((pool.images(index) + 1) / 2 - mean) / std
-        with torch.autocast(device.type, torch.bfloat16), attention():
+        with half_precision(device), attention():
             seen = model.encode_image(image.to(memory_format=torch.channels_last))
             text_feature = model.encode_text(tokenizer(words).to(device), normalize=True)
         image_feature = F.normalize(seen.float(), dim=-1)

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deltaedit.loop import Step, fit, learning_rate
+from deltaedit.loop import Step, fit, half_precision, learning_rate
 from deltaedit.stylegan2 import Discriminator, Generator, GeneratorConfig
 from deltaedit.worlds.judge import Judge, judge_loss
 from deltaedit.worlds.pool import Pool
@@ -142,7 +142,7 @@ def perceptual_distance(network: Judge, a: Tensor, b: Tensor, step: int = 0) -> 
         close = (..., slice(top, top + size), slice(left, left + size))
         return perceptual_distance(network, F.avg_pool2d(a, a.shape[-1] // size), F.avg_pool2d(b, b.shape[-1] // size)
                                    ) + perceptual_distance(network, a[close], b[close])  # fmt: skip
-    with torch.autocast(a.device.type, torch.bfloat16):
+    with half_precision(a.device):
         of_a, of_b = network.features(a), network.features(b)
     total = torch.zeros((), device=a.device)
     for one, other in zip(of_a, of_b, strict=True):
@@ -242,7 +242,7 @@ def stage_step(pool: Pool, config: GeneratorTraining, stage: Stage, weights: Map
             mixed = _mixed_styles(generator, config, stage.batch_size, rng)
             rows |= _discriminator_step(discriminator, d_optimizer, mixed.detach(), real, config, step)
             discriminator.requires_grad_(False)
-            with torch.autocast(device.type, torch.bfloat16):
+            with half_precision(device):
                 rows["g"] = F.softplus(-discriminator(mixed).float()).mean()
             discriminator.requires_grad_(True)
             loss = loss + stage.adversarial * rows["g"]
@@ -251,7 +251,7 @@ def stage_step(pool: Pool, config: GeneratorTraining, stage: Stage, weights: Map
                 unevenness = path_length(generator, z, rng)
                 loss = loss + stage.adversarial * config.path_length * config.path_length_every * unevenness
         if stage.regression:
-            with torch.autocast(device.type, torch.bfloat16):
+            with half_precision(device):
                 image = draw(pool.z[index])
             rows["distance"] = picture_distance(image, real)
             if stage.perceptual:
@@ -300,7 +300,7 @@ def _mixed_styles(generator: Generator, config: GeneratorTraining, n: int, rng: 
     z = torch.randn(2, n, config.model.z_dim, generator=rng, device=device)
     cut = torch.randint(1, generator.num_ws, (n, 1), generator=rng, device=device)
     mixes = torch.rand(n, 1, generator=rng, device=device) < config.style_mixing
-    with torch.autocast(device.type, torch.bfloat16):
+    with half_precision(device):
         first, second = generator.mapping(z[0]), generator.mapping(z[1])
         takes_second = (torch.arange(generator.num_ws, device=device) >= cut) & mixes  # (n, L)
         w_plus = torch.where(takes_second[..., None], second[:, None], first[:, None])
@@ -309,7 +309,7 @@ def _mixed_styles(generator: Generator, config: GeneratorTraining, n: int, rng: 
 
 def _discriminator_step(discriminator: nn.Module, optimizer: torch.optim.Optimizer, fake: Tensor, real: Tensor,
                         config: GeneratorTraining, step: int) -> dict[str, Tensor]:  # fmt: skip
-    with torch.autocast(real.device.type, torch.bfloat16):
+    with half_precision(real.device):
         loss = F.softplus(discriminator(fake).float()).mean() + F.softplus(-discriminator(real).float()).mean()
     total = loss
     if step % config.r1_every == 0:  # lazily, and in full precision
