@@ -4,6 +4,7 @@ VENV   := .venv
 PY     ?= $(VENV)/bin/python
 PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+JOBS   ?= 1
 STAMP  := $(VENV)/.stamp
 # `make book PY=python` uses the environment that is active (conda, say) and makes none.
 ENV    := $(if $(filter $(VENV)/bin/python,$(PY)),$(STAMP))
@@ -14,6 +15,7 @@ ENV    := $(if $(filter $(VENV)/bin/python,$(PY)),$(STAMP))
 help:
 	@echo "make book      run every notebook, build the book; ends with the page to open"
 	@echo "               PARAMS=\"-p device cuda -p seed 3\" passes parameters to the notebooks"
+	@echo "               JOBS=2 runs two at a time: sooner done, but what they measure in seconds counts for less"
 	@echo "make quick     see that every notebook runs, on little; PARAMS=\"-p domain pets\" in another domain"
 	@echo "make test      run the test suite                (ARGS=\"-k mapper\" to pick)"
 	@echo "make browser   move what readers move, in the built book; needs Chromium"
@@ -41,13 +43,13 @@ $(STAMP): requirements.lock pyproject.toml
 	@touch $@
 
 book: $(ENV)
-	@$(PY) book/build.py $(PARAMS)
+	@$(PY) book/build.py --jobs $(JOBS) $(PARAMS)
 
 figures: $(ENV)
-	@$(PY) book/build.py --fresh --no-html $(PARAMS)
+	@$(PY) book/build.py --fresh --no-html --jobs $(JOBS) $(PARAMS)
 
 quick: $(ENV)
-	@$(PY) book/build.py --quick $(PARAMS)
+	@$(PY) book/build.py --quick --jobs $(JOBS) $(PARAMS)
 
 test: $(ENV)
 	$(PY) -m pytest $(ARGS)

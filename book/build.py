@@ -3,12 +3,14 @@
     python book/build.py                             all of it; the last line printed is the page to open
     python book/build.py -p device cuda -p seed 3    with other parameters
     python book/build.py --fresh --no-html           run every notebook again, draw no pages
+    python book/build.py --jobs 2                    two notebooks at a time, which share the cores
     python book/build.py --quick -p domain pets      see every notebook run in another domain, on little, elsewhere
 
 The notebooks that `book/_toc.yml` names run in its order, as copies, with `notebooks/` as their working directory: what
 is stored stays without outputs. The copies land in `_build/src`, a mirror of the repository from which Jupyter Book
 builds `_build/html`. A notebook is not run again while it, its parameters, the library, the pins and the files are what
-they were that its metadata name under `deltaedit.reads`, such as `figures/experiments.csv`.
+they were that its metadata name under `deltaedit.reads`, such as `figures/experiments.csv`. Of several at a time none
+begins before those that it needs: the writers of what it reads, and those under `deltaedit.needs`.
 """
 
 import argparse
@@ -24,6 +26,7 @@ import sys
 import time
 from base64 import b64decode
 from collections.abc import Collection
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import NamedTuple
 
@@ -135,11 +138,15 @@ def library_files(root: Path) -> list[Path]:
     return sorted(files) + [path for path in [root / "requirements.lock"] if path.exists()]
 
 
+def named(notebook: Path, what: str) -> list[str]:
+    """What a notebook's metadata name: the files of numbers that it ``reads``, the pages that it ``needs`` before."""
+    return nbformat.read(notebook, as_version=4).metadata.get("deltaedit", {}).get(what, [])
+
+
 def read_files(root: Path, notebook: Path, figures: object) -> list[Path]:
-    """The numbers that a notebook reads, as its metadata name them, from where the parameter ``figures`` puts them."""
-    named = nbformat.read(notebook, as_version=4).metadata.get("deltaedit", {}).get("reads", [])
+    """Those of the files it reads that are there, from where the parameter ``figures`` puts them."""
     place = root / "figures" if figures is None else root / "notebooks" / str(figures)
-    return [path for name in named if (path := place / Path(name).relative_to("figures")).exists()]
+    return [path for name in named(notebook, "reads") if (path := place / Path(name).relative_to("figures")).exists()]
 
 
 def digest(*parts: bytes) -> str:
@@ -242,29 +249,62 @@ def peak_memory() -> float:
     return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit / 1e9
 
 
-def run_notebooks(root: Path, stage: Path, given: dict[str, object], fresh: bool) -> dict[str, float]:
-    """Run what changed, in order; returns the seconds of each page that was run.
+def needed_pages(pages: list[Page]) -> list[set[int]]:
+    """For each page the numbers of those before it that it needs, or that name a file which it reads: who writes it."""
+    texts = [page.notebook.read_text(encoding="utf-8") for page in pages]
+    needed = []
+    for number, page in enumerate(pages):
+        files = [Path(name).name for name in named(page.notebook, "reads")]
+        needs = named(page.notebook, "needs")
+        needed.append({before for before in range(number)
+                       if pages[before].name in needs or any(file in texts[before] for file in files)})  # fmt: skip
+    return needed
 
-    Raises ValueError for an unknown parameter or an output that no page can show.
+
+def run_notebooks(root: Path, stage: Path, given: dict[str, object], fresh: bool, jobs: int = 1) -> dict[str, float]:
+    """Run what changed, in order, some at a time; returns the seconds of each page that was run.
+
+    Raises ValueError for an unknown parameter or an output that no page can show, RuntimeError where a page fails;
+    those that run beside it end first.
     """
     pages = toc_notebooks(root)
     parameters = parameters_of(pages, given)
     data = os.environ.get("DELTAEDIT_DATA", "")
     library = digest(*(path.read_bytes() for path in library_files(root)), data.encode())
     places = [stage / f"notebooks/{page.name}.ipynb" for page in pages]
+    if jobs > 1:  # kernels inherit them; numba's counts for all of a process, see `alignment.project`
+        for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
+            os.environ.setdefault(name, str(max(1, (os.cpu_count() or 1) // jobs)))
     seconds = {}
-    for number, (page, own, executed) in enumerate(zip(pages, parameters, places, strict=True), start=1):
-        label = f"{number}/{len(pages)} {executed.relative_to(stage)}"
+
+    def run(number: int) -> None:
+        page, own, executed = pages[number], parameters[number], places[number]
+        label = f"{number + 1}/{len(pages)} {executed.relative_to(stage)}"
         about = repr(sorted(own.items())).encode()
         read = [path.read_bytes() for path in read_files(root, page.notebook, own.get("figures"))]
         key = digest(page.notebook.read_bytes(), about, library.encode(), sys.version.encode(), *read)
         if not fresh and done_key(executed) == key:
             print(f"{label}: unchanged", flush=True)
-            continue
+            return
         start = time.perf_counter()
         run_notebook(page, executed, own, key, label)
         seconds[page.name] = round(time.perf_counter() - start, 1)
         print(f"{label}: {seconds[page.name]:.0f} s, peak memory so far {peak_memory():.1f} GB", flush=True)
+
+    waiting, running = dict(enumerate(needed_pages(pages))), {}
+    with ThreadPoolExecutor(jobs) as pool:
+        try:
+            while waiting or running:
+                undone = {*waiting, *running.values()}
+                ready = [number for number, needed in waiting.items() if not undone.intersection(needed)]
+                for number in ready[: jobs - len(running)]:
+                    del waiting[number]
+                    running[pool.submit(run, number)] = number
+                for ended in wait(running, return_when=FIRST_COMPLETED).done:
+                    del running[ended]
+                    ended.result()
+        except KeyboardInterrupt:
+            os._exit(130)  # kernels end with their parent; the pool would wait for their notebooks
     faults = [
         f"{executed.relative_to(stage)}: {fault}"
         for executed in places
@@ -375,6 +415,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "-p", dest="parameters", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="as in papermill"
     )
+    parser.add_argument("--jobs", type=int, default=1, help="notebooks at a time, which share the processor's cores")
     parser.add_argument("--fresh", action="store_true", help="run every notebook, changed or not")
     parser.add_argument("--no-html", action="store_true", help="run the notebooks only")
     parser.add_argument("--quick", action="store_true", help="run them on little, into _build/quick; draw no pages")
@@ -384,8 +425,9 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.quick:
         given = QUICK | given
     try:
-        seconds = run_notebooks(ROOT, stage, given, arguments.fresh)
-        if not given and len(seconds) == len(toc_notebooks(ROOT)):  # the whole book, as it is stored
+        seconds = run_notebooks(ROOT, stage, given, arguments.fresh, arguments.jobs)
+        whole = len(seconds) == len(toc_notebooks(ROOT))
+        if whole and not given and arguments.jobs == 1:  # as it is stored, on a quiet machine
             measures = {"seconds": seconds, "all notebooks (s)": round(sum(seconds.values())),
                         "peak memory of a notebook (GB)": round(peak_memory(), 2)}  # fmt: skip
             write_record(ROOT / "figures/book.json", measures)

@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from base64 import b64encode
 from pathlib import Path
 
@@ -369,7 +370,7 @@ def test_small_book_builds_and_reads_offline(small_book: Path):
     assert "01_small.ipynb: unchanged" in again.stdout
     assert "01_small-dots.ipynb: unchanged" in again.stdout
     (small_book / "figures/told.json").write_text("{}")
-    told = run_build(small_book, "--no-html")
+    told = run_build(small_book, "--no-html", "--jobs", "2")
     assert "unchanged" not in told.stdout, "it reads what has changed"
     other = run_build(small_book, "--no-html", "-p", "seed", "3", "-p", "domain", "curves")
     assert "unchanged" not in other.stdout
@@ -407,6 +408,34 @@ def test_cell_without_end_stops_the_build(tmp_path: Path, monkeypatch: pytest.Mo
     page = build.Page("endless", tmp_path / "endless.ipynb")
     with pytest.raises(RuntimeError, match="endless.ipynb failed: a cell took more than"):
         build.run_notebook(page, tmp_path / "out/endless.ipynb", {}, "key", "label")
+
+
+def test_several_at_a_time_begin_after_what_they_need(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "book").mkdir()
+    pages = {"1_writes": {}, "2_reads": {"reads": ["figures/told.json"]}, "3_free": {},
+             "4_needs": {"needs": ["3_free"]}}  # fmt: skip
+    toc = {"root": "notebooks/1_writes", "chapters": [{"file": f"notebooks/{name}"} for name in list(pages)[1:]]}
+    (tmp_path / "book/_toc.yml").write_text(yaml.safe_dump(toc))
+    for name, about in pages.items():
+        page = notebook(new_code_cell('"told.json"' if name == "1_writes" else ""))
+        page.metadata["deltaedit"] = about
+        nbformat.write(page, tmp_path / f"notebooks/{name}.ipynb")
+    events = []
+
+    def run(page: build.Page, executed: Path, *_: object) -> None:
+        events.append(f"begin {page.name}")
+        time.sleep(0.6 if page.name == "1_writes" else 0.1)
+        executed.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(page.notebook, executed)
+        events.append(f"end {page.name}")
+
+    monkeypatch.setattr(build, "run_notebook", run)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("NUMBA_NUM_THREADS", "1")
+    assert build.run_notebooks(tmp_path, tmp_path / "out", {}, fresh=True, jobs=2).keys() == pages.keys()
+    assert events == ["begin 1_writes", "begin 3_free", "end 3_free", "begin 4_needs", "end 4_needs", "end 1_writes",
+                      "begin 2_reads", "end 2_reads"]  # fmt: skip
 
 
 def test_missing_notebook_is_named(small_book: Path):
