@@ -20,7 +20,8 @@ export MALLOC_TRIM_THRESHOLD_ ?= 4000000000
 help:
 	@echo "make book      run every notebook, build the book; ends with the page to open"
 	@echo "               PARAMS=\"-p device cuda -p seed 3\" passes parameters to the notebooks"
-	@echo "               JOBS=2 runs two at a time: sooner done, but what they measure in seconds counts for less"
+	@echo "               JOBS=2 runs two at a time: sooner done, but what they measure in seconds counts for less;"
+	@echo "               PARAMS=--brief makes the book from fewer pictures"
 	@echo "make quick     see that every notebook runs, on little; PARAMS=\"-p domain pets\" in another domain"
 	@echo "make test      run the test suite                (ARGS=\"-k mapper\" to pick)"
 	@echo "make browser   move what readers move, in the built book; needs Chromium"

@@ -3,7 +3,7 @@
     python book/build.py                             all of it; the last line printed is the page to open
     python book/build.py -p device cuda -p seed 3    with other parameters
     python book/build.py --fresh --no-html           run every notebook again, draw no pages
-    python book/build.py --jobs 2                    two notebooks at a time, which share the cores
+    python book/build.py --jobs 2 --brief            two notebooks at a time, which share the cores, on fewer pictures
     python book/build.py --quick -p domain pets      see every notebook run in another domain, on little, elsewhere
 
 The notebooks that `book/_toc.yml` names run in its order, as copies, with `notebooks/` as their working directory: what
@@ -50,6 +50,10 @@ QUICK = {"n": 200, "n_map": 60, "n_pairs": 12, "n_toggle": 16, "n_tried": 1, "n_
          "overrides": {"pictures": 200, "steps": 60, "n_judged": 16, "goals": 3, "strengths": [0.5, 1.0, 2.0]},
          "questions_live": ["loss"],
          "figures": str(ROOT / "_build/quick/figures"), "runs": str(ROOT / "_build/quick/runs")}  # fmt: skip
+# What `--brief` gives them: every page still says what it says, from fewer pictures, in half the time.
+BRIEF = {"04.n_tried": 2, "05.n": 6000, "06.n": 6000, "06.steps": 1000, "07.n": 150, "07.n_sweep": 16,
+         "09.n_compared": 2000, "10.n": 150, "10.n_pairs": 60, "11.rounds": 3, "16.n_judged": 480, "16.n_renders": 1000,
+         "20.n_judged": 480, "22.questions_live": ["loss"]}  # fmt: skip
 CELL_MINUTES = 20  # no cell takes five on two quiet cores; one that hangs must not hang the build
 WIDGET = "application/vnd.jupyter.widget-view+json"
 # Names of figures, equations and sections: where they are given, and where they are referred to.
@@ -117,18 +121,25 @@ def parse_value(text: str) -> object:
 def parameters_of(pages: list[Page], given: dict[str, object]) -> list[dict[str, object]]:
     """For each page, those of the given parameters that its notebook has; the domain in a page's name goes first.
 
+    ``n`` is given to every notebook that has one, ``05.n`` to `05_*.ipynb` alone, whatever the others get.
     Raises ValueError where no notebook has one of them (papermill alone would only warn).
     """
     known = [set(papermill.inspect_notebook(page.notebook)) for page in pages]
-    unknown = set(given) - set().union(*known)
+    places = [f"{page.notebook.stem.partition('_')[0]}." for page in pages]
+    unknown = set(given).difference(*known, *({place + name for name in names}
+                                              for place, names in zip(places, known, strict=True)))  # fmt: skip
     if unknown:
         names = ", ".join(sorted(set().union(*known))) or "none"
         raise ValueError(f"No notebook has the parameter {', '.join(sorted(unknown))}; there are: {names}.")
     for page, names in zip(pages, known, strict=True):
         if page.domain and "domain" not in names:
             raise ValueError(f"book/_toc.yml names {page.name}, but {page.notebook.name} has no parameter domain.")
-    wanted = [{**given, "domain": page.domain} if page.domain else given for page in pages]
-    return [{k: v for k, v in own.items() if k in names} for own, names in zip(wanted, known, strict=True)]
+    parameters = []
+    for page, place, names in zip(pages, places, known, strict=True):
+        alone = {name.removeprefix(place): value for name, value in given.items() if name.startswith(place)}
+        wanted = {**given, **alone, **({"domain": page.domain} if page.domain else {})}
+        parameters.append({name: value for name, value in wanted.items() if name in names})
+    return parameters
 
 
 def library_files(root: Path) -> list[Path]:
@@ -419,11 +430,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--fresh", action="store_true", help="run every notebook, changed or not")
     parser.add_argument("--no-html", action="store_true", help="run the notebooks only")
     parser.add_argument("--quick", action="store_true", help="run them on little, into _build/quick; draw no pages")
+    parser.add_argument("--brief", action="store_true", help="make the whole book, from fewer pictures")
     arguments = parser.parse_args(argv)
     stage = ROOT / ("_build/quick" if arguments.quick else "_build/src")
     given = {name: parse_value(value) for name, value in arguments.parameters}
     if arguments.quick:
         given = QUICK | given
+    if arguments.brief:
+        given = {name: value for name, value in BRIEF.items() if name.partition(".")[2] not in given} | given
     try:
         seconds = run_notebooks(ROOT, stage, given, arguments.fresh, arguments.jobs)
         whole = len(seconds) == len(toc_notebooks(ROOT))

@@ -167,6 +167,7 @@ def test_each_notebook_gets_the_parameters_it_has(tmp_path: Path):
     nbformat.write(notebook(parameters_cell()), first.notebook)
     nbformat.write(notebook(new_code_cell("n = 5", metadata={"tags": ["parameters"]})), second.notebook)
     assert build.parameters_of([first, second], {"seed": 3, "n": 4}) == [{"seed": 3}, {"n": 4}]
+    assert build.parameters_of([first, second], {"02.n": 5, "n": 4, "01.seed": 3}) == [{"seed": 3}, {"n": 5}]
     with pytest.raises(ValueError, match=r"No notebook has the parameter sed; there are: device, domain, n, seed\."):
         build.parameters_of([first, second], {"sed": 3})
     other = first._replace(name="01-dots", domain="dots")
@@ -174,6 +175,13 @@ def test_each_notebook_gets_the_parameters_it_has(tmp_path: Path):
     assert build.parameters_of([first, other], {"seed": 3}) == [{"seed": 3}, {"seed": 3, "domain": "dots"}]
     with pytest.raises(ValueError, match=r"names 02-dots, but 02\.ipynb has no parameter domain"):
         build.parameters_of([second._replace(name="02-dots", domain="dots")], {})
+
+
+@pytest.mark.parametrize("least", ["QUICK", "BRIEF"])
+def test_less_is_asked_of_parameters_that_there_are(least: str):
+    given = getattr(build, least)
+    parameters = build.parameters_of(build.toc_notebooks(ROOT), given)
+    assert {name.rpartition(".")[2] for name in given} == {name for own in parameters for name in own} - {"domain"}
 
 
 def test_an_entry_without_a_file_is_a_notebook_for_another_domain(tmp_path: Path):
