@@ -48,7 +48,7 @@ QUICK = {"n": 200, "n_map": 60, "n_pairs": 12, "n_toggle": 16, "n_tried": 1, "n_
          "pictures": 200,
          "full_size": 64, "steps_full": 2, "compiled": False, "download": False,
          "overrides": {"pictures": 200, "steps": 60, "n_judged": 16, "goals": 3, "strengths": [0.5, 1.0, 2.0]},
-         "questions_live": ["loss"],
+         "questions_live": ["loss"], "07.n": 60, "10.n": 60, "11.batch": 8,
          "figures": str(ROOT / "_build/quick/figures"), "runs": str(ROOT / "_build/quick/runs")}  # fmt: skip
 # What `--brief` gives them: every page still says what it says, from fewer pictures, in half the time.
 BRIEF = {"04.n_tried": 2, "05.n": 6000, "06.n": 6000, "06.steps": 1000, "07.n": 150, "07.n_sweep": 16,
@@ -434,10 +434,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     stage = ROOT / ("_build/quick" if arguments.quick else "_build/src")
     given = {name: parse_value(value) for name, value in arguments.parameters}
-    if arguments.quick:
-        given = QUICK | given
-    if arguments.brief:
-        given = {name: value for name, value in BRIEF.items() if name.partition(".")[2] not in given} | given
+    least = QUICK if arguments.quick else BRIEF if arguments.brief else {}
+    given = {name: value for name, value in least.items() if name.rpartition(".")[2] not in given} | given
     try:
         seconds = run_notebooks(ROOT, stage, given, arguments.fresh, arguments.jobs)
         whole = len(seconds) == len(toc_notebooks(ROOT))
