@@ -51,9 +51,10 @@ QUICK = {"n": 200, "n_map": 60, "n_pairs": 12, "n_toggle": 16, "n_tried": 1, "n_
          "questions_live": ["loss"], "07.n": 60, "10.n": 60, "11.batch": 8,
          "figures": str(ROOT / "_build/quick/figures"), "runs": str(ROOT / "_build/quick/runs")}  # fmt: skip
 # What `--brief` gives them: every page still says what it says, from fewer pictures, in half the time.
-BRIEF = {"04.n_tried": 2, "05.n": 6000, "06.n": 6000, "06.steps": 1000, "07.n": 150, "07.n_sweep": 16,
-         "09.n_compared": 2000, "10.n": 150, "10.n_pairs": 60, "11.rounds": 3, "16.n_judged": 480, "16.n_renders": 1000,
-         "20.n_judged": 480, "22.questions_live": ["loss"]}  # fmt: skip
+BRIEF = {"04.n_tried": 2, "05.n": 6000, "06.n": 6000, "06.steps": 1000, "06.steps_ablation": 150, "07.n": 150,
+         "07.n_sweep": 16, "09.n_compared": 2000, "10.n": 150, "10.n_pairs": 60, "11.rounds": 3, "11.batch": 8,
+         "11.batch_perception": 32, "16.n_judged": 480, "16.n_renders": 1000, "20.n_judged": 480,
+         "22.questions_live": ["loss"]}  # fmt: skip
 CELL_MINUTES = 20  # no cell takes five on two quiet cores; one that hangs must not hang the build
 WIDGET = "application/vnd.jupyter.widget-view+json"
 # Names of figures, equations and sections: where they are given, and where they are referred to.
