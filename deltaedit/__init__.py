@@ -6,10 +6,10 @@ from typing import Any
 _HOME = {
     "ClipEncoder": "clip",
     "DeltaMapper": "mapper",
-    "Domain": "domains",
+    "Domain": "domain",
     "Edit": "editor",
     "Editor": "editor",
-    "Encoder": "inversion",
+    "Encoder": "e4e",
     "FeatureStore": "features",
     "Generator": "stylegan2",
     "GeneratorConfig": "stylegan2",

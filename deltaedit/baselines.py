@@ -21,12 +21,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from deltaedit.editor import Direction, Edit, Editor, Latent, check_fit
+from deltaedit.domain import check_fit
+from deltaedit.editor import Direction, Edit, Editor, Latent
 from deltaedit.features import FeatureStore
 from deltaedit.files import fingerprint
 from deltaedit.loop import fit, learning_rate, step_rng
 from deltaedit.mapper import DeltaMapper
-from deltaedit.stylegan2 import EqualLinear, Generator, pixel_norm
+from deltaedit.style_space import Generator, as_w_plus, sample_w
+from deltaedit.stylegan2 import EqualLinear, pixel_norm
 
 Identity = Callable[[Tensor, Tensor], Tensor]
 """How far edited pictures (B, 3, H, W) are from being of the same person as the originals, (B,), with gradients."""
@@ -71,7 +73,7 @@ class Method(ABC):
     def _in_w_plus(self, latent: Latent, delta_w: Tensor) -> tuple[Tensor, Tensor]:
         """What a step in W+ does to styles: these are affine in ``w_plus``, so that strength scales both alike."""
         generator = self.editor.generator
-        w_plus = generator.w_plus(latent.w)
+        w_plus = as_w_plus(generator, latent.w)
         return generator.styles(w_plus + delta_w) - generator.styles(w_plus), delta_w.expand_as(w_plus)
 
 
@@ -105,7 +107,7 @@ class WPlus(Method):
     def __init__(self, editor: Editor, mapper: DeltaMapper) -> None:
         super().__init__(editor)
         generator, got = editor.generator, (mapper.config.dims, mapper.config.feature_dim)
-        fits = ((generator.config.w_dim,) * generator.num_ws, editor.clip.dim)
+        fits = ((generator.w_avg.shape[-1],) * generator.num_ws, editor.clip.dim)
         if (tuple(got[0]), got[1]) != fits:
             raise ValueError(f'the mapper must be trained with space="w_plus", for {fits}: widths and feature size. '
                              f"Got {got}.")  # fmt: skip
@@ -114,7 +116,7 @@ class WPlus(Method):
     @torch.no_grad()
     def _delta(self, latent: Latent, prompt: str) -> tuple[Tensor, Tensor]:
         source, target = (self.editor.text_feature(text) for text in (self.editor.domain.neutral, prompt))
-        w_plus = self.editor.generator.w_plus(latent.w)
+        w_plus = as_w_plus(self.editor.generator, latent.w)
         delta_w = self.mapper(w_plus.flatten(1), latent.image_feature, self.mapper.delta(source, target))
         return self._in_w_plus(latent, delta_w.unflatten(1, w_plus.shape[1:]))
 
@@ -186,7 +188,7 @@ class LatentOptimization(Method):
     @torch.enable_grad()  # it needs gradients, whatever its caller switched off
     def _delta(self, latent: Latent, prompt: str) -> tuple[Tensor, Tensor]:
         generator, text = self.editor.generator, self.editor.text_feature(prompt)
-        start, log = generator.w_plus(latent.w), torch.zeros(self.steps, 3)
+        start, log = as_w_plus(generator, latent.w), torch.zeros(self.steps, 3)
         batches = list(zip(start.split(generator.batch_size), latent.tensor.split(generator.batch_size), strict=True))
         parts = []
         for w_plus, original in batches:
@@ -278,7 +280,7 @@ class LatentMapper(Method):
 
     @torch.no_grad()
     def _delta(self, latent: Latent, prompt: str) -> tuple[Tensor, Tensor]:
-        delta_w = self.config.scale * self.train(prompt)(self.editor.generator.w_plus(latent.w))
+        delta_w = self.config.scale * self.train(prompt)(as_w_plus(self.editor.generator, latent.w))
         return self._in_w_plus(latent, delta_w)
 
     @torch.enable_grad()
@@ -298,14 +300,14 @@ class LatentMapper(Method):
         place = self.folder / hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]
         with torch.random.fork_rng(devices=[]):  # the caller's randomness stays as it is
             torch.manual_seed(config.seed)
-            mapper = LevelsMapper(generator.num_ws, generator.config.w_dim).to(device)
+            mapper = LevelsMapper(generator.num_ws, generator.w_avg.shape[-1]).to(device)
         weights = list(mapper.parameters())
         optimizer = torch.optim.Adam(weights, lr=config.lr)
 
         def step(number: int, rng: torch.Generator) -> dict[str, Tensor]:
-            z = torch.randn(config.batch_size, generator.config.z_dim, generator=rng, device=device)
+            z = torch.randn(config.batch_size, generator.z_dim, generator=rng, device=device)
             with torch.no_grad():
-                w_plus = generator.w_plus(generator.mapping(z, editor.domain.truncation))
+                w_plus = as_w_plus(generator, generator.mapping(z, editor.domain.truncation))
                 original = editor.draw(generator.styles(w_plus), w_plus) if self.identity else None
             delta_w = config.scale * mapper(w_plus)
             apart, other = (x.mean() for x in _apart(editor, w_plus + delta_w, text, self.identity, original))
@@ -346,7 +348,7 @@ class LinearBoundary(Method):
         super().__init__(editor)
         self.boundaries, self.alpha, self.beside = dict(boundaries), alpha, dict(beside or {})
         self.accuracy: dict[str, float] = {}
-        width = editor.generator.config.w_dim
+        width = editor.generator.w_avg.shape[-1]
         for prompt, normal in self.boundaries.items():
             if normal.shape != (width,):
                 raise ValueError(f"the boundary of {prompt!r} must have shape ({width},). Got {tuple(normal.shape)}.")
@@ -453,8 +455,7 @@ class Captioned(FeatureStore):
 @torch.no_grad()
 def style_spread(generator: Generator, n: int = 4096, seed: int = 0) -> Tensor:
     """Standard deviation (S,) of each style channel among ``n`` samples."""
-    z = torch.randn(n, generator.config.z_dim, generator=torch.Generator().manual_seed(seed))
-    return generator.styles(generator.mapping(z.to(generator.w_avg.device))).std(0)
+    return generator.styles(sample_w(generator, n, seed)).std(0)
 
 
 def _apart(editor: Editor, w_plus: Tensor, text: Tensor, identity: Identity | None,

@@ -19,9 +19,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from deltaedit._torchvision import open_clip
-from deltaedit.domains import PREPROCESSINGS
 from deltaedit.files import read_tensors, write_tensors
-from deltaedit.pictures import Picture, to_tensor
+from deltaedit.pictures import PREPROCESSINGS, Picture, to_tensor
 
 TEMPLATES: tuple[str, ...] = (
     "{}",

@@ -13,9 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from deltaedit import checkpoints, domains
-from deltaedit.domains import Domain
-from deltaedit.editor import check_fit
+from deltaedit import checkpoints
+from deltaedit.domain import CARD, CLIP, ENCODER, GENERATOR, MAPPER, RELEASED, RELEVANCE, Domain, check_fit
 from deltaedit.files import read_tensors, write_tensors
 
 if TYPE_CHECKING:
@@ -38,45 +37,45 @@ def convert(folder: str | Path, *, generator: str | Path | None = None, mapper: 
         clip: a name of open_clip's and the tag of its published weights, such as "ViT-B-32:openai" (the weights are not
             copied, but may be downloaded); or a file that ``ClipEncoder.save`` wrote.
         domain: name, neutral prompt and defaults; by default what the folder has. With a mapper in the format of
-            DeltaEdit's released one, what that needs (``domains.RELEASED``) is set in any case.
+            DeltaEdit's released one, what that needs (``domain.RELEASED``) is set in any case.
 
     Raises:
         ValueError: if a file cannot be read, or the parts do not fit each other.
     """
     folder = Path(folder)
-    given = {domains.GENERATOR: generator, domains.MAPPER: mapper, domains.RELEVANCE: relevance,
-             domains.ENCODER: encoder}  # fmt: skip
+    given = {GENERATOR: generator, MAPPER: mapper, RELEVANCE: relevance,
+             ENCODER: encoder}  # fmt: skip
     there = {name: path or (folder / name if (folder / name).exists() else None) for name, path in given.items()}
-    if there[domains.GENERATOR] is None:
+    if there[GENERATOR] is None:
         raise ValueError(f"{folder} has no generator yet: give one too.")
-    model = checkpoints.load_generator(there[domains.GENERATOR])
-    mapping = _read(there[domains.MAPPER], partial(checkpoints.load_mapper, dims=model.layout.dims))
-    matrix = _read(there[domains.RELEVANCE], checkpoints.load_relevance)
-    inverse = _read(there[domains.ENCODER], checkpoints.load_encoder)
+    model = checkpoints.load_generator(there[GENERATOR])
+    mapping = _read(there[MAPPER], partial(checkpoints.load_mapper, dims=model.layout.dims))
+    matrix = _read(there[RELEVANCE], checkpoints.load_relevance)
+    inverse = _read(there[ENCODER], checkpoints.load_encoder)
     if domain is None:
-        domain = Domain.read(folder) if (folder / domains.CARD).exists() else Domain(folder.resolve().name)
+        domain = Domain.read(folder) if (folder / CARD).exists() else Domain(folder.resolve().name)
     if mapper is not None:
         ours = Path(mapper).suffix == ".safetensors"
-        needs = {"preprocessing": mapping.config.preprocessing} if ours else domains.RELEASED
+        needs = {"preprocessing": mapping.config.preprocessing} if ours else RELEASED
         domain = replace(domain, **needs)
     seeing = None if clip is None else _clip(clip, domain)
     if seeing is not None:
         dim = seeing.dim
-    elif (folder / domains.CLIP).exists():
-        dim = read_tensors(folder / domains.CLIP)[1]["config"]["embed_dim"]
+    elif (folder / CLIP).exists():
+        dim = read_tensors(folder / CLIP)[1]["config"]["embed_dim"]
     else:
         dim = None
     check_fit(model, dim, mapping, matrix, inverse)
     if generator is not None:
-        model.save(folder / domains.GENERATOR)
+        model.save(folder / GENERATOR)
     if mapper is not None:
-        mapping.save(folder / domains.MAPPER)
+        mapping.save(folder / MAPPER)
     if relevance is not None:
-        write_tensors(folder / domains.RELEVANCE, {"relevance": matrix}, {})
+        write_tensors(folder / RELEVANCE, {"relevance": matrix}, {})
     if encoder is not None:
-        inverse.save(folder / domains.ENCODER)
+        inverse.save(folder / ENCODER)
     if seeing is not None:
-        seeing.save(folder / domains.CLIP)
+        seeing.save(folder / CLIP)
     domain.write(folder)
 
 
@@ -115,12 +114,12 @@ def main(argv: list[str] | None = None) -> None:
     said = {key: value for key in ("name", "neutral") if (value := arguments.pop(key))}
     try:
         if said:
-            here = (folder / domains.CARD).exists()
+            here = (folder / CARD).exists()
             arguments["domain"] = replace(Domain.read(folder) if here else Domain(folder.resolve().name), **said)
         convert(folder, **arguments)
     except (ValueError, OSError, ImportError) as error:
         sys.exit(str(error))
-    if lacks := [part for part in (domains.CLIP, domains.MAPPER) if not (folder / part).exists()]:
+    if lacks := [part for part in (CLIP, MAPPER) if not (folder / part).exists()]:
         print(f"{folder} is no editor yet, it lacks {' and '.join(lacks)}: convert takes --clip ViT-B-32:openai, and "
               "a mapper can be trained.")  # fmt: skip
 

@@ -1,198 +1,235 @@
-"""Downloads that somebody asked for: shown, resumed, verified, and kept where they are found again.
+"""What others have published for this method: where it is, under which licence, and what is left to be trained.
 
-Without ``download=True``, or ``python -m deltaedit.download ffhq``, no connection is opened, and the error says which
-file to put where.
+``python -m deltaedit.download`` lists it, ``python -m deltaedit.download ffhq`` fetches some of it.
+
+Checksums are those that a publisher gives, or those of public copies of a file. NVIDIA released its LSUN networks for
+TensorFlow only: those named here were converted by others, for PyTorch.
 """
 
 from __future__ import annotations
 
 import argparse
-import errno
-import hashlib
-import http.client
-import json
-import os
-import shutil
 import sys
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from tqdm import tqdm
+from deltaedit.convert import convert
+from deltaedit.domain import CARD, CLIP, ENCODER, GENERATOR, MAPPER, RELEVANCE, Domain
+from deltaedit.faces import YUNET
+from deltaedit.remote import RemoteFile, cache_folder, fetch
 
-from deltaedit.files import write_json, write_whole
+NC = "NVIDIA Source Code License, no commercial use"
+ADA = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/"
+NGC = "https://api.ngc.nvidia.com/v2/models/nvidia/research/stylegan2/versions/1/files/"
+LSUN = "https://huggingface.co/aaronb/StyleGAN2/resolve/5fde0cdb3664b04e8126dc6b0cab010e7813c18b/"
+E4E = "https://huggingface.co/public-data/e4e/resolve/fdd18714fc6b639487adbd901f16f67eb24ba786/"
+STYLECLIP = "https://raw.githubusercontent.com/orpatashnik/StyleCLIP/f87a47f7fc39e19a1f6c88293875692b303bf168/"
 
-CHUNK = 1 << 20  # bytes read at a time
-TIMEOUT = 20  # seconds in which nothing arrives
+OPENAI = RemoteFile(
+    "clip/open_clip_model.safetensors",
+    "https://huggingface.co/timm/vit_base_patch32_clip_224.openai/resolve/ab5b8ef490e86faa07d3523926b842c765de1de5/"
+    "open_clip_model.safetensors",
+    size=605_000_000,
+    licence="MIT",
+)  # CLIP's ViT-B/32, from where open_clip takes it
 
 
 @dataclass(frozen=True)
-class RemoteFile:
-    """A file that somebody publishes.
+class Published:
+    """A domain of which others publish the generator.
 
     Attributes:
-        name: path below the cache folder, such as "ffhq/net_face.pth".
-        url: what is downloaded.
-        checksum: "sha256:…", or "git:…" with git's own name for the content. Where nobody publishes one it is None, and
-            the first download's is written beside the file, as sha256sum does; what is written there counts.
-        size: in bytes, about; 0 where it is not known.
-        licence: of the content, as its publisher states it.
-        page: where a person finds it with a browser, if not at ``url``.
+        card: neutral word and defaults.
+        resolution: of the generator, in pixels.
+        generator: a file that ``checkpoints.load_generator`` reads.
+        mapper: the same for ``load_mapper``; None where none is released and one must be trained.
+        relevance: the same for ``load_relevance``; None where it must be estimated, or left out.
+        encoder: the same for ``load_encoder``; without it ``Editor.invert`` takes its time.
+        clip: name in open_clip's registry of the model whose features the mapper takes, or is to take.
+        clip_weights: of that model.
     """
 
-    name: str
-    url: str
-    checksum: str | None = None
-    size: int = 0
-    licence: str = "no licence stated"
-    page: str | None = None
-
-    def __str__(self) -> str:
-        return f"{self.name} ({self.page or self.url})"
-
-
-def cache_folder(cache: str | Path | None = None) -> Path:
-    """Where downloads are kept: ``cache``, else ``$DELTAEDIT_CACHE``, else ``deltaedit`` in the user's cache folder."""
-    if cache is None:
-        cache = os.environ.get("DELTAEDIT_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "deltaedit")
-    return Path(cache).expanduser()
+    card: Domain
+    resolution: int
+    generator: RemoteFile
+    mapper: RemoteFile | None = None
+    relevance: RemoteFile | None = None
+    encoder: RemoteFile | None = None
+    clip: str = "ViT-B-32-quickgelu"
+    clip_weights: RemoteFile = OPENAI
 
 
-def fetch(file: RemoteFile, download: bool = False, cache: str | Path | None = None) -> Path:
-    """Path of a published file that is here, whole, and what its publisher or its first download said it is.
+def _drive(name: str, identity: str, **about: Any) -> RemoteFile:
+    """A file on Google Drive, which without ``confirm`` answers with a page that asks whether one is sure."""
+    url = f"https://drive.usercontent.google.com/download?id={identity}&export=download&confirm=t"
+    return RemoteFile(name, url, **about, page=f"https://drive.google.com/file/d/{identity}/view")
+
+
+def _nvidia(name: str, url: str, size: int, sha256: str | None = None) -> RemoteFile:
+    return RemoteFile(f"{name}/{url.rpartition('/')[2]}", url, sha256 and f"sha256:{sha256}", size, NC)
+
+
+def _lsun(name: str, word: str, size: int, sha256: str) -> RemoteFile:
+    return _nvidia(name, f"{LSUN}stylegan2-{word}-config-f.pt", size, sha256)
+
+
+def _e4e(name: str, word: str, size: int, sha256: str) -> RemoteFile:
+    return RemoteFile(f"{name}/e4e_{word}_encode.pt", f"{E4E}e4e_{word}_encode.pt", f"sha256:{sha256}", size, "MIT")
+
+
+_ALL = (
+    Published(
+        Domain("ffhq", "face", align=True),
+        1024,
+        _drive(
+            "ffhq/stylegan2-ffhq-config-f.pt", "1EM87UquaoQmk17Q8d5kYIAHqu0dkYqdT", size=381_462_551, licence=NC,
+            checksum="sha256:bae494ef77e32a9cd1792a81a3c167692a0e64f6bcd8b06592ff42917e2ed46e",
+        ),
+        _drive(
+            "ffhq/net_face.pth", "1Mb2WiELoVDPDIi24tIfoWsjn1l2xTjtZ", size=331_066_573,
+            checksum="sha256:f71dc9c1e1dfc29409a80d0f8c35c11f80ab503c79e43fb7e73f7ba3c27a75e2",
+        ),
+        RemoteFile("ffhq/fs3.npy", f"{STYLECLIP}global_directions/npy/ffhq/fs3.npy",
+                   "git:ef9dc0a49a4e2ffe1c81b8632baab6e3a4466726", 6_193_280, "MIT"),
+        _e4e("ffhq", "ffhq", 1_201_649_680, "2ace1d9a8c05c10a399bcd500b8dda118f759ff1aac89dbdab7435f2136a0999"),
+    ),
+    Published(
+        Domain("ffhq512", "face", align=True),
+        512,
+        _nvidia("ffhq512", f"{NGC}stylegan2-ffhq-512x512.pkl", 364_000_000,
+                "d2b1c92f41ce8a64c55f7a75ef06c4c0eef9e17b1eb29aae8c10fb37b3e60478"),
+    ),
+    Published(
+        Domain("ffhq256", "face", align=True),
+        256,
+        _nvidia("ffhq256", f"{NGC}stylegan2-ffhq-256x256.pkl", 0),
+    ),
+    Published(
+        Domain("metfaces", "face", align=True),
+        1024,
+        _nvidia("metfaces", f"{ADA}metfaces.pkl", 382_000_000,
+                "880a460d011a3696c088f58f5844b44271b17903963f2671f96f72dfbce5f76f"),
+    ),
+    # StyleCLIP's relevance of afhqcat and afhqdog is of the TensorFlow networks, and its script stops at 128 px.
+    Published(
+        Domain("afhqcat", "cat"),
+        512,
+        _nvidia("afhqcat", f"{NGC}stylegan2-afhqcat-512x512.pkl", 364_000_000,
+                "17a83abee464242f8bb40dc6363d33c2fb087066b68fc0147677fdbf21f7a7a9"),
+    ),
+    Published(
+        Domain("afhqdog", "dog"),
+        512,
+        _nvidia("afhqdog", f"{ADA}afhqdog.pkl", 364_000_000,
+                "f124ff3f23206052473a7212cbc1f4e095a73c231500411e9c3b81a11eac3662"),
+    ),
+    Published(Domain("afhqwild", "wild animal"), 512, _nvidia("afhqwild", f"{ADA}afhqwild.pkl", 364_000_000)),
+    Published(
+        Domain("lsuncat", "cat"),
+        256,
+        _lsun("lsuncat", "cat", 120_878_283, "ff1036877c8964ba7c9e84316e67ea26bea64bbfcf6bd6c645f45589d248727f"),
+    ),
+    Published(
+        Domain("lsunchurch", "church"),
+        256,
+        _lsun("lsunchurch", "church", 120_878_283, "596f59f0ab72d3d5e821846dbf53fff0406c0103ff4fa46ae0a2508d80b3a2d0"),
+        encoder=_e4e("lsunchurch", "church", 959_033_364,
+                     "590f00e84b6461ba05467f7b0c705972f0ed729f4e399d3e21bfdb1b781e1c93"),
+    ),
+    Published(
+        Domain("lsunhorse", "horse"),
+        256,
+        _lsun("lsunhorse", "horse", 120_878_283, "894bc6a08a6bbe4c22bf91195dd4fdd4ee7f6859e06ce3517e7b3bfa9a8b2565"),
+        encoder=_e4e("lsunhorse", "horse", 959_033_364,
+                     "bfcd7ac19571fab277d933d3133a1249d89f49ba948cfcc399ea271201f5c95f"),
+    ),
+    Published(
+        Domain("lsuncar", "car"),
+        512,
+        _lsun("lsuncar", "car", 123_949_595, "c69f161fd576801027cbaa8b09142b5dd9f508034b2d0f4a2a0cdcbc1d587c9c"),
+        encoder=_e4e("lsuncar", "cars", 1_077_493_298,
+                     "f1743d4a9fe701643916062d7c40a4ec3d5daaa153de1ef941285d3ed3758330"),
+    ),
+)  # fmt: skip
+PUBLISHED: dict[str, Published] = {entry.card.name: entry for entry in _ALL}
+"""The domains that others publish, by name."""
+
+
+def prepare(name: str, download: bool = False, cache: str | Path | None = None) -> Path:
+    """Folder of a published domain in our own format, made from its files where that is not done yet.
+
+    What is converted is not read again: the published files may then be deleted.
 
     Args:
-        file: what is wanted.
-        download: get it if it is not here; what an earlier attempt got is kept and gone on from.
-        cache: see ``cache_folder``.
+        name: one of ``PUBLISHED``.
+        download: get what is missing; otherwise the encoder may be missing.
+        cache: see ``remote.cache_folder``.
 
     Raises:
-        FileNotFoundError: in one sentence that says what to put where, if it is not here and was not, or could not be,
-            downloaded.
-        ValueError: if it is not what it should be; it is then set aside under another name.
+        ValueError: if there is no such domain, or a file is not what it should be.
+        FileNotFoundError: if files are missing; it says, in one sentence, which to put where.
         OSError: if there is no space left.
     """
-    path = cache_folder(cache) / file.name
-    if path.is_file():
-        _verify(path, path, file)
-        return path
+    if name not in PUBLISHED:
+        raise ValueError(f"nobody publishes a domain {name!r}: choose one of {', '.join(PUBLISHED)}.")
+    entry, cache = PUBLISHED[name], cache_folder(cache)
+    folder = cache / name
+    todo = {target: file for target, file in _parts(entry).items() if not (folder / target).exists()}
+    missing = {target: file for target, file in todo.items() if not (cache / file.name).is_file()}
     if not download:
-        raise FileNotFoundError(f"{file} is not here: put it at {path}, or say download=True.")
-    part = path.with_name(path.name + ".part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _receive_all(file, part, path)
-    _verify(part, path, file)
-    part.replace(path)
-    _notes(part).unlink(missing_ok=True)
-    return path
+        if wanted := [str(file) for target, file in missing.items() if target != ENCODER]:
+            raise FileNotFoundError(f"{name} is not on this machine: say download=True, run "
+                                    f"«python -m deltaedit.download {name}», or put {', '.join(wanted)} "
+                                    f"below {cache}.")  # fmt: skip
+        todo = {target: file for target, file in todo.items() if target not in missing}
+    paths = {target: fetch(file, download, cache) for target, file in todo.items()}
+    if paths:
+        given = {Path(target).stem: path for target, path in paths.items()}
+        if "clip" in given:
+            given["clip"] = f"{entry.clip}:{given['clip']}"
+        convert(folder, **given, domain=None if (folder / CARD).exists() else entry.card)
+    return folder
 
 
-def _receive_all(file: RemoteFile, part: Path, path: Path) -> None:
-    """Fill ``part``; a connection that breaks is opened again, as long as each attempt brings something."""
-    arrived = -1
-    while True:
-        try:
-            if _receive(file, part):
-                return
-            reason = "the connection broke"
-        except (OSError, http.client.HTTPException) as error:
-            if getattr(error, "code", None) == 416:  # there is more than there should be
-                part.unlink()
-                continue
-            if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
-                raise OSError(error.errno, f"no space left for {file.name} in {part.parent}: free some and run again, "
-                              "what has arrived is kept") from None  # fmt: skip
-            reason = str(getattr(error, "reason", None) or error) or type(error).__name__
-        before, arrived = arrived, part.stat().st_size if part.is_file() else 0
-        if arrived <= before or not arrived:
-            again = "run again, what has arrived is kept" if arrived else "try again"
-            raise FileNotFoundError(f"{file} could not be downloaded ({reason}): {again}, or put it at {path}.")
+def describe(name: str) -> str:
+    """One line: what is published of a domain, under which licences, how large it is, and what must be trained."""
+    entry = PUBLISHED[name]
+    files = {part: getattr(entry, part) for part in ("generator", "mapper", "relevance", "encoder")}
+    there = ", ".join(f"{part} ({file.licence})" for part, file in files.items() if file)
+    lacks = ", ".join(part for part, file in files.items() if not file)
+    size = sum(file.size for file in _parts(entry).values()) / 1e9
+    return f"{name}: {entry.resolution} px, {size:.1f} GB, {there}{lacks and '; to be trained: '}{lacks}"
 
 
-def _receive(file: RemoteFile, part: Path) -> bool:
-    """Ask for what is missing of ``part``, and append it; whether the file is then complete."""
-    had = part.stat().st_size if part.is_file() else 0
-    known = json.loads(_notes(part).read_text(encoding="utf-8")) if had and _notes(part).is_file() else {}
-    if had and had == known.get("size"):
-        return True
-    request = urllib.request.Request(file.url, headers={"User-Agent": "deltaedit"})
-    version = known.get("version")
-    if had and (version or file.checksum):  # else nothing would tell if another version came
-        request.headers |= {"Range": f"bytes={had}-"} | ({"If-range": version} if version else {})
-    with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
-        if response.headers.get_content_type() == "text/html":
-            raise OSError("a web page came instead")
-        if response.status != 206:
-            had = 0
-        length = response.headers["Content-Length"]
-        size = had + int(length) if length else None
-        tag = response.headers["ETag"] or "W/"  # a weak one does not vouch for each byte
-        version = response.headers["Last-Modified"] if tag.startswith("W/") else tag
-        write_json(_notes(part), {"size": size, "version": version})
-        if size and size - had > shutil.disk_usage(part.parent).free:
-            raise OSError(errno.ENOSPC, "no space left")
-        with (
-            part.open("ab" if had else "wb") as out,
-            tqdm(total=size, initial=had, unit="B", unit_scale=True, desc=Path(file.name).name) as progress,
-        ):
-            while chunk := response.read(CHUNK):
-                out.write(chunk)
-                progress.update(len(chunk))
-    return size is None or part.stat().st_size == size
-
-
-def _notes(part: Path) -> Path:
-    """Where it is written down what ``part`` is a part of."""
-    return part.with_name(part.name + ".json")
-
-
-def _verify(arrived: Path, path: Path, file: RemoteFile) -> None:
-    """Set ``arrived`` aside and raise, unless it has the checksum of ``path``; one that is unknown is written down."""
-    record = path.with_name(path.name + ".sha256")
-    wanted = "sha256:" + record.read_text(encoding="utf-8")[:64] if record.is_file() else file.checksum
-    got = checksum(arrived, wanted.partition(":")[0] if wanted else "sha256")
-    digest = got.partition(":")[2]
-    if wanted is None:
-        write_whole(record, lambda p: p.write_text(f"{digest}  {path.name}\n", encoding="utf-8"))
-    elif got != wanted:
-        aside = path.with_name(f"{path.name}.refused-{digest[:8]}")
-        arrived.replace(aside)
-        raise ValueError(f"{file} should be {wanted} and is {got}: it was set aside as {aside} and not used; fetch it "
-                         f"again, or, if you trust it, put it back and its SHA-256 in {record}.")  # fmt: skip
-
-
-def checksum(path: str | Path, kind: str = "sha256") -> str:
-    """A file's checksum, such as "sha256:2c26…"; of kind "git" it is the name that git gives the content."""
-    digest = hashlib.sha256() if kind == "sha256" else hashlib.sha1(usedforsecurity=False)
-    size = Path(path).stat().st_size
-    if kind == "git":
-        digest.update(b"blob %d\0" % size)
-    with Path(path).open("rb") as file, tqdm(total=size, unit="B", unit_scale=True, desc="checking", delay=2) as bar:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-            bar.update(len(chunk))
-    return f"{kind}:{digest.hexdigest()}"
+def _parts(entry: Published) -> dict[str, RemoteFile]:
+    """The published files of a domain, by the name of what they are converted to."""
+    parts = {
+        GENERATOR: entry.generator,
+        CLIP: entry.clip_weights,
+        MAPPER: entry.mapper,
+        RELEVANCE: entry.relevance,
+        ENCODER: entry.encoder,
+    }
+    return {target: file for target, file in parts.items() if file is not None}
 
 
 def main(arguments: list[str] | None = None) -> None:
     """``python -m deltaedit.download``: list what is published, or fetch some of it."""
-    from deltaedit import faces, registry
-
     parser = argparse.ArgumentParser(prog="python -m deltaedit.download", description="Fetch what others publish.")
     parser.add_argument("names", nargs="*", help="domains, such as ffhq, or faces; without any, all are listed")
     parser.add_argument("--cache", help="where to keep the files, instead of $DELTAEDIT_CACHE or ~/.cache/deltaedit")
     options = parser.parse_args(arguments)
     if not options.names:
-        print("\n".join(registry.describe(name) for name in registry.PUBLISHED))
-        print(f"faces: a network that finds faces, to align pictures by ({faces.YUNET.licence})")
+        print("\n".join(describe(name) for name in PUBLISHED))
+        print(f"faces: a network that finds faces, to align pictures by ({YUNET.licence})")
     try:
         for name in options.names:
             if name == "faces":
-                print(f"faces: in {fetch(faces.YUNET, True, options.cache)}")
+                print(f"faces: in {fetch(YUNET, True, options.cache)}")
                 continue
-            folder = registry.prepare(name, download=True, cache=options.cache)
-            print(f"{registry.describe(name)}: in {folder}")
+            folder = prepare(name, download=True, cache=options.cache)
+            print(f"{describe(name)}: in {folder}")
     except (OSError, ValueError) as error:
         sys.exit(str(error))
 

@@ -1,7 +1,7 @@
-"""e4e's network, for its published weights (Tov et al. 2021, arXiv:2102.02766): picture -> ``w_plus``.
+"""Encoders: picture -> ``w_plus``, e4e's for its published weights (Tov et al. 2021, arXiv:2102.02766), and ours.
 
-A face-recognition ResNet with squeeze-and-excitation (IR-SE50), a feature pyramid of three scales, and for each w a
-small head of convolutions. For a generator of one's own, ``inversion.Encoder`` is smaller and trained here.
+e4e's is a face-recognition ResNet with squeeze-and-excitation (IR-SE50), a feature pyramid of three scales, and for
+each w a small head of convolutions. ``Encoder``, for a generator of one's own, is smaller; ``inversion`` trains it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deltaedit.files import read_module, write_tensors
-from deltaedit.inversion import resize
+from deltaedit.pictures import resize
 from deltaedit.stylegan2 import EqualLinear
 
 SIDE = 256  # pixels on a side of what it looks at
@@ -158,3 +158,80 @@ class E4E(nn.Module):
     def of(cls, config: dict) -> E4E:
         """A new encoder of the sizes that ``save`` wrote."""
         return cls(E4EConfig(**{**config, "units": tuple(config["units"])}))
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Sizes of an encoder; ``w_dim`` and ``num_ws`` are the generator's, ``resolution`` is what it looks at."""
+
+    w_dim: int = 512
+    num_ws: int = 18
+    resolution: int = 128
+    width: int = 32
+    channel_max: int = 256
+
+
+class Encoder(nn.Module):
+    """Picture -> ``w_plus``: ``w_avg`` plus one w, plus a difference for each layer.
+
+    Args:
+        config: see ``EncoderConfig``.
+        w_avg: (w_dim,), where it starts from.
+    """
+
+    w_avg: Tensor
+
+    def __init__(self, config: EncoderConfig = EncoderConfig(), w_avg: Tensor | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("w_avg", torch.zeros(config.w_dim) if w_avg is None else w_avg.clone())
+        size, c = config.resolution // 2, config.width
+        layers: list[nn.Module] = [nn.Conv2d(3, c, 5, 2, 2), nn.GroupNorm(8, c), nn.SiLU()]
+        while size > 4:
+            d = min(2 * c, config.channel_max)
+            layers += [nn.Conv2d(c, d, 3, 2, 1), nn.GroupNorm(8, d), nn.SiLU(),
+                       nn.Conv2d(d, d, 3, 1, 1), nn.GroupNorm(8, d), nn.SiLU()]  # fmt: skip
+            size, c = size // 2, d
+        self.body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(c * size * size, 512), nn.SiLU())
+        self.to_w = nn.Linear(512, config.w_dim)
+        self.to_delta = nn.Linear(512, config.num_ws * config.w_dim)
+        nn.init.zeros_(self.to_delta.weight)
+        nn.init.zeros_(self.to_delta.bias)
+
+    def parts(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """The one w (B, w_dim), and each layer's difference from it (B, num_ws, w_dim)."""
+        if image.ndim != 4 or image.shape[1] != 3:
+            raise ValueError(f"images must have shape (B, 3, H, W). Got {tuple(image.shape)}.")
+        code = self.body(resize(image, self.config.resolution))
+        return self.w_avg + self.to_w(code), self.to_delta(code).unflatten(1, (self.config.num_ws, -1))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """``w_plus`` (B, num_ws, w_dim) of images (B, 3, H, W) in [-1, 1].
+
+        Raises:
+            ValueError: for another shape.
+        """
+        w, delta = self.parts(image)
+        return w[:, None] + delta
+
+    def save(self, path: str | Path) -> None:
+        """Write weights, in half precision, and configuration to one safetensors file."""
+        write_tensors(path, self.state_dict(), {"kind": "encoder", "config": asdict(self.config)}, half=True)
+
+    @classmethod
+    def load(cls, path: str | Path, device: str | torch.device = "cpu") -> Encoder:
+        """Read what ``save`` wrote, in evaluation mode; raises ``ValueError`` if it is missing or another model."""
+        return read_module(path, lambda meta: cls(EncoderConfig(**meta["config"]))).to(device)
+
+
+def load_encoder(path: str | Path, device: str | torch.device = "cpu") -> Encoder | E4E:
+    """Read what either class's ``save`` wrote, in evaluation mode.
+
+    Raises:
+        ValueError: if the file is missing, damaged, or does not hold an encoder.
+    """
+    return read_module(path, _build).to(device)
+
+
+def _build(about: dict) -> Encoder | E4E:
+    return E4E.of(about["config"]) if about["kind"] == "e4e" else Encoder(EncoderConfig(**about["config"]))

@@ -17,18 +17,18 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from deltaedit import domains
-from deltaedit.checkpoints import load_encoder
-from deltaedit.domains import Domain
-from deltaedit.e4e import E4E
+from deltaedit import checkpoints, domains
+from deltaedit.devices import drawing_dtype
+from deltaedit.domain import CLIP, ENCODER, GENERATOR, MAPPER, RELEVANCE, Domain, check_fit
+from deltaedit.e4e import E4E, Encoder
 from deltaedit.faces import align
 from deltaedit.files import fingerprint, write_tensors
-from deltaedit.inversion import Encoder, refine, resize
+from deltaedit.inversion import refine
 from deltaedit.mapper import DeltaMapper
-from deltaedit.pictures import Picture, to_pil, to_tensor
+from deltaedit.pictures import Picture, resize, to_pil, to_tensor
 from deltaedit.recipes import Recipe, encode
-from deltaedit.relevance import load_relevance, relevance_mask
-from deltaedit.stylegan2 import Generator
+from deltaedit.relevance import relevance_mask
+from deltaedit.style_space import Generator, sample_w
 
 if TYPE_CHECKING:
     from deltaedit.clip import ClipEncoder
@@ -268,8 +268,7 @@ class Editor:
 
         Beyond it the generator is asked for what it never drew: lips turn red, and one step further blue.
         """
-        z = torch.randn(RANGE_SAMPLES, self.generator.config.z_dim, generator=torch.Generator().manual_seed(0))
-        s = self.generator.styles(self.generator.mapping(z.to(self.device))).sort(0).values
+        s = self.generator.styles(sample_w(self.generator, RANGE_SAMPLES)).sort(0).values
         cut = round(self.domain.tail * (RANGE_SAMPLES - 1))
         return s[cut], s[-1 - cut]
 
@@ -295,7 +294,7 @@ class Editor:
         Args:
             name_or_folder: which.
             device: for its models.
-            download: fetch what others publish of it (see ``registry``) and is not here; nothing is fetched otherwise.
+            download: fetch what others publish of it (see ``download``) and is not here; nothing is fetched otherwise.
 
         Raises:
             ValueError: if there is no such domain (the message lists those there are), or a file is missing or damaged.
@@ -305,17 +304,17 @@ class Editor:
 
         folder = domains.find(name_or_folder, download)
         domain = Domain.read(folder)
-        generator = Generator.load(folder / domains.GENERATOR, device)
+        generator = checkpoints.load_generator(folder / GENERATOR).to(device)
         if generator.w_avg.device.type in ("cpu", "cuda"):
             generator = generator.to(memory_format=torch.channels_last)
-        clip = ClipEncoder.load(folder / domains.CLIP, device, domain.preprocessing)
-        if not (path := folder / domains.MAPPER).exists():
+        clip = ClipEncoder.load(folder / CLIP, device, domain.preprocessing)
+        if not (path := folder / MAPPER).exists():
             raise ValueError(f"there is no file {path}: train a mapper for the generator beside it, and save it there.")
         mapper = DeltaMapper.load(path, device)
-        path = folder / domains.RELEVANCE
-        relevance = load_relevance(path) if path.exists() else None
-        path = folder / domains.ENCODER
-        encoder = load_encoder(path).to(device) if path.exists() else None
+        path = folder / RELEVANCE
+        relevance = checkpoints.load_relevance(path) if path.exists() else None
+        path = folder / ENCODER
+        encoder = checkpoints.load_encoder(path).to(device) if path.exists() else None
         editor = cls(generator, clip, mapper, relevance, domain, encoder)
         editor.home = str(name_or_folder)
         return editor
@@ -323,13 +322,13 @@ class Editor:
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the domain to a folder that ``from_pretrained`` reads; each file is whole or not there."""
         folder = Path(folder)
-        self.generator.save(folder / domains.GENERATOR)
-        self.clip.save(folder / domains.CLIP)
-        self.mapper.save(folder / domains.MAPPER)
+        self.generator.save(folder / GENERATOR)
+        self.clip.save(folder / CLIP)
+        self.mapper.save(folder / MAPPER)
         if self.relevance is not None:
-            write_tensors(folder / domains.RELEVANCE, {"relevance": self.relevance}, {})
+            write_tensors(folder / RELEVANCE, {"relevance": self.relevance}, {})
         if self.encoder is not None:
-            self.encoder.save(folder / domains.ENCODER)
+            self.encoder.save(folder / ENCODER)
         self.domain.write(folder)  # last: without it the folder is no domain yet
 
     @torch.no_grad()
@@ -352,7 +351,7 @@ class Editor:
         truncation = self.domain.truncation if truncation is None else truncation
         if n < 1 or not math.isfinite(truncation):
             raise ValueError(f"n must be at least 1 and truncation finite. Got {n} and {truncation}.")
-        z = torch.randn(n, self.generator.config.z_dim, generator=torch.Generator().manual_seed(int(seed)))
+        z = torch.randn(n, self.generator.z_dim, generator=torch.Generator().manual_seed(int(seed)))
         source = {"seed": int(seed), "n": n, "truncation": truncation}
         if rows is not None:
             z, source = z[list(rows)], source | {"rows": list(rows)}
@@ -385,11 +384,11 @@ class Editor:
             raise ValueError(f"without an encoder, steps must be at least 1, better 300. Got {steps}.")
         source = {"picture": str(picture) if isinstance(picture, str | Path) else "given"}
         if self.domain.align and not aligned and not isinstance(picture, Tensor):
-            picture = align(picture, self.generator.config.resolution)
+            picture = align(picture, self.generator.resolution)
         image = picture if isinstance(picture, Tensor) else to_tensor(picture)
         with torch.no_grad():
             feature = self.clip.encode_image(image.to(self.device))  # refuses what is no picture
-            image = resize(image.to(self.device), self.generator.config.resolution)
+            image = resize(image.to(self.device), self.generator.resolution)
             if self.encoder is None:
                 w_plus = self.generator.w_avg.expand(len(image), self.generator.num_ws, -1)
             else:
@@ -412,8 +411,9 @@ class Editor:
 
     @torch.no_grad()
     def draw(self, s: Tensor, w: Tensor) -> Tensor:
-        """Pictures (B, 3, H, W) of style codes, with the generator's fixed noise, in its ``fast_dtype``."""
-        batch, dtype = min(BATCH, self.generator.batch_size), self.generator.fast_dtype
+        """Pictures (B, 3, H, W) of style codes, with the generator's fixed noise; large ones in half precision."""
+        batch = min(BATCH, self.generator.batch_size)
+        dtype = drawing_dtype(self.generator.resolution, self.device)
         parts = zip(s.split(batch), w.split(batch), strict=True)
         return torch.cat([self.generator.synthesize(*part, dtype=dtype) for part in parts])
 
@@ -572,36 +572,6 @@ class Editor:
         if threshold and self.relevance is None:
             raise ValueError("this editor has no relevance: give it estimate_relevance's, or leave threshold out.")
         return threshold
-
-
-def check_fit(
-    generator: Generator,
-    dim: int | None = None,
-    mapper: DeltaMapper | None = None,
-    relevance: Tensor | None = None,
-    encoder: Encoder | E4E | None = None,
-) -> None:
-    """Raise ValueError, naming both sides, if parts of a domain do not fit each other; those there are.
-
-    Args:
-        dim: feature size of CLIP; where it is not known, the mapper's.
-    """
-    size = generator.layout.size
-    if mapper is not None:
-        if mapper.layout != generator.layout:
-            raise ValueError(
-                f"mapper and generator must have the same style widths. "
-                f"Got {mapper.layout.dims} and {generator.layout.dims}."
-            )
-        dim = mapper.config.feature_dim if dim is None else dim
-        if mapper.config.feature_dim != dim:
-            raise ValueError(f"mapper and CLIP must have one feature size. Got {mapper.config.feature_dim} and {dim}.")
-    if relevance is not None and relevance.shape != (size, relevance.shape[1] if dim is None else dim):
-        raise ValueError(f"relevance must have shape ({size}, {dim or 'D'}). Got {tuple(relevance.shape)}.")
-    if encoder is not None:
-        got, fits = (encoder.config.num_ws, encoder.config.w_dim), (generator.num_ws, generator.config.w_dim)
-        if got != fits:
-            raise ValueError(f"encoder and generator must have w_plus of one shape. Got {got} and {fits}.")
 
 
 def _strengths(strength: float | Sequence[float], count: int) -> tuple[float, ...]:

@@ -20,8 +20,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from deltaedit.download import RemoteFile, cache_folder, fetch
 from deltaedit.pictures import Picture, to_pil, to_tensor
+from deltaedit.remote import RemoteFile, cache_folder, fetch
 
 YUNET = RemoteFile(
     "faces/face_detection_yunet_2023mar.onnx",

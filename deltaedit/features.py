@@ -19,10 +19,10 @@ from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from deltaedit.devices import drawing_dtype
 from deltaedit.files import fingerprint, read_tensors, refuse_other_run, write_json, write_tensors
-from deltaedit.inversion import resize
-from deltaedit.pictures import to_tensor
-from deltaedit.stylegan2 import Generator
+from deltaedit.pictures import resize, to_tensor
+from deltaedit.style_space import Generator
 
 MANIFEST = "manifest.json"
 SHARD = 1024  # pictures in one file; the z of a shard depends on the seed and on its number only
@@ -204,14 +204,16 @@ def extract_features(
     if done >= n:
         return FeatureStore.open(out, n)
     start = done // SHARD  # a shard that was cut short for a smaller n is drawn again
+    device = generator.w_avg.device
+    dtype = drawing_dtype(generator.resolution, device)
     with tqdm(total=n, initial=start * SHARD, unit="picture", desc="features") as bar:
         for number in range(start, -(-n // SHARD)):
-            z = shard_latents(seed, number, generator.config.z_dim)[: n - number * SHARD]
+            z = shard_latents(seed, number, generator.z_dim)[: n - number * SHARD]
             batches = []
-            for part in z.to(generator.w_avg.device).split(batch_size):
+            for part in z.to(device).split(batch_size):
                 w = generator.mapping(part, truncation)
                 s = generator.styles(w)
-                feature = clip.encode_image(generator.synthesize(s, w, dtype=generator.fast_dtype).clamp(-1, 1))
+                feature = clip.encode_image(generator.synthesize(s, w, dtype=dtype).clamp(-1, 1))
                 batches.append((w.half(), s.half(), feature.half()))
                 bar.update(len(part))
             w, s, feature = (torch.cat(parts) for parts in zip(*batches, strict=True))
@@ -307,5 +309,5 @@ def _picture_features(
     """A row of the store for each picture (1, 3, H, W), whatever its size."""
     one_size = len({image.shape for image in images}) == 1
     feature = torch.cat([clip.encode_image(part) for part in ([torch.cat(images)] if one_size else images)])
-    w_plus = encoder(torch.cat([resize(image, generator.config.resolution) for image in images])).float()
+    w_plus = encoder(torch.cat([resize(image, generator.resolution) for image in images])).float()
     return {"w": w_plus, "s": generator.styles(w_plus), "image_feature": feature}

@@ -12,91 +12,16 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
-from deltaedit.files import read_module, write_tensors
-from deltaedit.loop import fit, half_precision, learning_rate
-from deltaedit.stylegan2 import Generator
+from deltaedit.devices import half_precision
+from deltaedit.e4e import Encoder, EncoderConfig
+from deltaedit.loop import fit, learning_rate
+from deltaedit.style_space import Generator, sample_w
 
 Features = Callable[[Tensor], Tensor]
 """Images (B, 3, H, W) in [-1, 1] to unit features (B, D), such as ``clip.encode_image``."""
-
-
-@dataclass(frozen=True)
-class EncoderConfig:
-    """Sizes of an encoder; ``w_dim`` and ``num_ws`` are the generator's, ``resolution`` is what it looks at."""
-
-    w_dim: int = 512
-    num_ws: int = 18
-    resolution: int = 128
-    width: int = 32
-    channel_max: int = 256
-
-
-class Encoder(nn.Module):
-    """Picture -> ``w_plus``: ``w_avg`` plus one w, plus a difference for each layer.
-
-    Args:
-        config: see ``EncoderConfig``.
-        w_avg: (w_dim,), where it starts from.
-    """
-
-    w_avg: Tensor
-
-    def __init__(self, config: EncoderConfig = EncoderConfig(), w_avg: Tensor | None = None) -> None:
-        super().__init__()
-        self.config = config
-        self.register_buffer("w_avg", torch.zeros(config.w_dim) if w_avg is None else w_avg.clone())
-        size, c = config.resolution // 2, config.width
-        layers: list[nn.Module] = [nn.Conv2d(3, c, 5, 2, 2), nn.GroupNorm(8, c), nn.SiLU()]
-        while size > 4:
-            d = min(2 * c, config.channel_max)
-            layers += [nn.Conv2d(c, d, 3, 2, 1), nn.GroupNorm(8, d), nn.SiLU(),
-                       nn.Conv2d(d, d, 3, 1, 1), nn.GroupNorm(8, d), nn.SiLU()]  # fmt: skip
-            size, c = size // 2, d
-        self.body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(c * size * size, 512), nn.SiLU())
-        self.to_w = nn.Linear(512, config.w_dim)
-        self.to_delta = nn.Linear(512, config.num_ws * config.w_dim)
-        nn.init.zeros_(self.to_delta.weight)
-        nn.init.zeros_(self.to_delta.bias)
-
-    def parts(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """The one w (B, w_dim), and each layer's difference from it (B, num_ws, w_dim)."""
-        if image.ndim != 4 or image.shape[1] != 3:
-            raise ValueError(f"images must have shape (B, 3, H, W). Got {tuple(image.shape)}.")
-        code = self.body(resize(image, self.config.resolution))
-        return self.w_avg + self.to_w(code), self.to_delta(code).unflatten(1, (self.config.num_ws, -1))
-
-    def forward(self, image: Tensor) -> Tensor:
-        """``w_plus`` (B, num_ws, w_dim) of images (B, 3, H, W) in [-1, 1].
-
-        Raises:
-            ValueError: for another shape.
-        """
-        w, delta = self.parts(image)
-        return w[:, None] + delta
-
-    def save(self, path: str | Path) -> None:
-        """Write weights, in half precision, and configuration to one safetensors file."""
-        write_tensors(path, self.state_dict(), {"kind": "encoder", "config": asdict(self.config)}, half=True)
-
-    @classmethod
-    def load(cls, path: str | Path, device: str | torch.device = "cpu") -> Encoder:
-        """Read what ``save`` wrote, in evaluation mode; raises ``ValueError`` if it is missing or another model."""
-        return read_module(path, lambda meta: cls(EncoderConfig(**meta["config"]))).to(device)
-
-
-def resize(image: Tensor, side: int) -> Tensor:
-    """The centre square of images (B, 3, H, W), ``side`` pixels wide and high, low-pass filtered where it shrinks."""
-    height, width = image.shape[-2:]
-    square = min(height, width)
-    image = image[..., (height - square) // 2 :, (width - square) // 2 :][..., :square, :square]
-    if square == side:
-        return image
-    if square % side == 0:
-        return F.avg_pool2d(image, square // side)
-    return F.interpolate(image, (side, side), mode="bilinear", align_corners=False, antialias=True)
 
 
 def distance(a: Tensor, b: Tensor, features: Features | None = None, weight: float = 1.0) -> Tensor:
@@ -157,24 +82,23 @@ def train_encoder(generator: Generator, folder: str | Path, config: EncoderTrain
     Returns:
         The encoder, in evaluation mode, and the log.
     """
-    device, g = generator.w_avg.device, generator.config
+    device = generator.w_avg.device
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        sizes = EncoderConfig(g.w_dim, generator.num_ws, min(128, g.resolution), config.width)
+        sizes = EncoderConfig(generator.w_avg.shape[-1], generator.num_ws, min(128, generator.resolution), config.width)
         encoder = Encoder(sizes, generator.w_avg).to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(encoder.parameters(), lr=config.lr, weight_decay=0.01, fused=True)
     frozen = [p for p in generator.parameters() if p.requires_grad]
     for p in frozen:
         p.requires_grad_(False)
-    z = torch.randn(4096, g.z_dim, generator=torch.Generator().manual_seed(config.seed)).to(device)
-    variance = generator.mapping(z).var(0).mean()
+    variance = sample_w(generator, 4096, config.seed).var(0).mean()
     n_drawn = config.batch_size if pictures is None else round(config.samples * config.batch_size)
 
     def step(number: int, rng: torch.Generator) -> dict[str, Tensor]:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(number, config.steps, config.lr)
         with torch.no_grad(), half_precision(device):
-            w = generator.mapping(torch.randn(n_drawn, g.z_dim, generator=rng, device=device))
+            w = generator.mapping(torch.randn(n_drawn, generator.z_dim, generator=rng, device=device))
             image = generator.synthesize(generator.styles(w), w).clamp(-1, 1)
         if pictures is not None:
             image = torch.cat([image, pictures(config.batch_size - n_drawn, rng)])

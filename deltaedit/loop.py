@@ -14,7 +14,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from deltaedit.files import refuse_other_run, write_whole
-from deltaedit.stylegan2 import half_dtype
 
 Scalars = dict[str, Tensor]
 Step = Callable[[int, torch.Generator], Scalars]
@@ -41,21 +40,6 @@ def learning_rate(step: int, steps: int, peak: float, warmup: int = 100, cooldow
         return peak * (step + 1) / warmup
     left = (steps - step) / max(1.0, cooldown * steps)
     return peak if left >= 1 else peak * 0.5 * (1 - math.cos(math.pi * max(left, 0.0)))
-
-
-def has_bfloat16(device: str | torch.device) -> bool:
-    """Whether the device computes in bfloat16 faster than in float32."""
-    if torch.device(device).type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return half_dtype(device) == torch.bfloat16
-
-
-def half_precision(device: str | torch.device, wanted: bool = True) -> torch.autocast:
-    """Context that computes in bfloat16 where the device is faster in it, and in float32 where it is not.
-
-    A processor without instructions for it takes many times as long.
-    """
-    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=wanted and has_bfloat16(device))
 
 
 def fit(step_fn: Step, steps: int, *, carries: Mapping[str, Stateful],

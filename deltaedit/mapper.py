@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deltaedit.files import read_module, write_tensors
-from deltaedit.stylegan2 import EqualLinear, StyleGroup, StyleLayout, pixel_norm
+from deltaedit.style_space import StyleGroup, StyleLayout
+from deltaedit.stylegan2 import EqualLinear, pixel_norm
 
 Condition = Literal["unit delta", "delta", "target"]
 
@@ -22,7 +23,7 @@ class MapperConfig:
     """Sizes of a DeltaMapper; the defaults, with FFHQ's layout, are those of the published face model.
 
     Attributes:
-        dims: ``StyleLayout.dims`` of the generator whose styles are edited.
+        dims: ``StyleLayout.dims`` of the generator whose styles are edited; `train_mapper` fills it in.
         feature_dim: D of the CLIP model.
         hidden: width of the hidden layers; None for the width of the group itself, as in the paper.
         depth: layers in each of the nine modules.
@@ -35,7 +36,7 @@ class MapperConfig:
         groups: 3 for coarse, medium and fine modules, as in the paper, 1 for one module for all layers.
     """
 
-    dims: tuple[int, ...]
+    dims: tuple[int, ...] = ()
     feature_dim: int = 512
     hidden: int | None = None
     depth: int = 4

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deltaedit.download import RemoteFile, cache_folder, fetch
+from deltaedit.remote import RemoteFile, cache_folder, fetch
 
 SOURCE = "https://raw.githubusercontent.com/Yueming6568/DeltaEdit/dd6c27c115d0136c6eb606912dbf63d15f9104bd/tSNE"
 SHA256 = {
@@ -48,7 +48,7 @@ def load_official(name: str, download: bool = False, cache: str | Path | None = 
     Args:
         name: which pictures.
         download: fetch what ``$DELTAEDIT_DATA`` and the cache do not hold (12 MB).
-        cache: see ``download.cache_folder``.
+        cache: see ``remote.cache_folder``.
 
     Raises:
         ValueError: for another name, or an array that is damaged, of another shape, or not what its authors published.

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 Picture = Image.Image | np.ndarray | bytes | str | Path
 Shown = Image.Image | Tensor | np.ndarray
 SMALLEST = 8  # pixels on a side; below that there is nothing to see
+PREPROCESSINGS = ("clip", "deltaedit")  # how pictures are made ready for CLIP, see ``ClipEncoder``
 LARGEST = 89_478_485  # pixels in all, 1 GB as a tensor; beyond, Pillow suspects a bomb
 
 
@@ -53,6 +55,18 @@ def to_pil(image: Tensor) -> list[Image.Image]:
     """Pictures of (B, 3, H, W) in [-1, 1]; what is outside the range is cut."""
     pixels = ((image.detach().float().clamp(-1, 1) + 1) * 127.5).round().byte()
     return [Image.fromarray(picture) for picture in pixels.permute(0, 2, 3, 1).cpu().numpy()]
+
+
+def resize(image: Tensor, side: int) -> Tensor:
+    """The centre square of images (B, 3, H, W), ``side`` pixels wide and high, low-pass filtered where it shrinks."""
+    height, width = image.shape[-2:]
+    square = min(height, width)
+    image = image[..., (height - square) // 2 :, (width - square) // 2 :][..., :square, :square]
+    if square == side:
+        return image
+    if square % side == 0:
+        return F.avg_pool2d(image, square // side)
+    return F.interpolate(image, (side, side), mode="bilinear", align_corners=False, antialias=True)
 
 
 def pixels(picture: Shown) -> np.ndarray:

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from deltaedit.features import FeatureStore, ImageEncoder, clip_identity
 from deltaedit.files import read_tensors, refuse_other_run, write_tensors
-from deltaedit.stylegan2 import Generator
+from deltaedit.style_space import Generator, sample_w
 
 SIGMA_SAMPLES = 2000
 REGRESSED = 20_000  # pictures of a store; a thousand give nearly the same
@@ -53,7 +53,7 @@ def estimate_relevance(
         n_latents: pictures on which each channel is tried; StyleCLIP takes 100 for FFHQ.
         step_size: in standard deviations; 5 as in StyleCLIP.
         ridge: of the regression, against correlations of 1; from 1 to 100 edits were alike in the miniature worlds.
-        batch_size: pictures at a time; by default 64 of 64 px, and fewer of larger ones.
+        batch_size: pictures at a time; by default ``generator.batch_size``.
         seed: of the latents.
         out: file for the result; written as the estimate grows, so that a run that was stopped goes on.
 
@@ -69,7 +69,7 @@ def estimate_relevance(
     generator = source
     if clip is None:
         raise ValueError("give the CLIP whose features the generator's pictures shall have, or a store of features.")
-    batch_size = max(1, min(64, 2**18 // generator.config.resolution**2)) if batch_size is None else batch_size
+    batch_size = generator.batch_size if batch_size is None else batch_size
     if n_latents < 1 or batch_size < 1 or not step_size > 0:
         raise ValueError(
             f"n_latents, batch_size and step_size must be positive. Got {n_latents}, {batch_size}, {step_size}."
@@ -82,10 +82,8 @@ def estimate_relevance(
         "generator": generator.fingerprint(),
         **clip_identity(clip),
     }
-    rng = torch.Generator().manual_seed(seed)
     device, size = generator.w_avg.device, generator.layout.size
-    z = torch.randn(SIGMA_SAMPLES + n_latents, generator.config.z_dim, generator=rng).to(device)
-    w = generator.mapping(z)
+    w = sample_w(generator, SIGMA_SAMPLES + n_latents, seed)
     sigma = generator.styles(w[:SIGMA_SAMPLES]).std(0)
     w = w[SIGMA_SAMPLES:]
     s = generator.styles(w)
@@ -123,20 +121,6 @@ def relevance_mask(relevance: Tensor, delta_text: Tensor, threshold: float) -> T
         bool, (S,).
     """
     return (relevance @ delta_text).abs() >= threshold
-
-
-def load_relevance(path: str | Path) -> Tensor:
-    """The relevance (S, D) in a file that ``estimate_relevance`` or ``Editor.save_pretrained`` wrote.
-
-    Raises:
-        ValueError: if the file is missing, damaged, of another kind, or the estimate in it is not finished.
-    """
-    tensors, about = read_tensors(path)
-    if "relevance" not in tensors:
-        raise ValueError(f"{path} holds no relevance but {sorted(tensors)[:3]}: check the path.")
-    if not about.get("finished", True):
-        raise ValueError(f"{path} holds an unfinished estimate: call estimate_relevance with it once more.")
-    return tensors["relevance"].float()
 
 
 def _regress(store: FeatureStore, ridge: float, out: str | Path | None) -> Tensor:

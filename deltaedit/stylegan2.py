@@ -1,7 +1,7 @@
 """StyleGAN2 in plain PyTorch, any resolution: z -> w -> s -> image (Karras et al. 2020, arXiv:1912.04958).
 
-The style space S holds the modulation vectors of the convolution layers, one after the other; those of the toRGB layers
-are not part of it (DeltaEdit, section 3). Nothing here needs a compiled extension: the same code runs on CPU, CUDA and
+The style space holds the modulation vectors of the convolution layers; those of the toRGB layers are not part of it
+(DeltaEdit, section 3). Nothing here needs a compiled extension: the same code runs on CPU, CUDA and
 MPS, in float32, in half precision where it counts or all of it under ``torch.autocast``, fastest with
 ``generator.to(memory_format=torch.channels_last)``.
 """
@@ -10,19 +10,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from itertools import accumulate, pairwise, takewhile
+from itertools import pairwise
 from pathlib import Path
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from deltaedit import devices
+from deltaedit.devices import full_precision
 from deltaedit.files import fingerprint, read_module, write_tensors
+from deltaedit.style_space import Noise, StyleLayout, as_w_plus
 
 SQRT2 = math.sqrt(2)
 CLAMP = 256.0  # for float16, as published; with it no sum of a layer leaves float16's range, see StyledConv
-Noise = Literal["const", "random", "none"]
 
 
 @dataclass(frozen=True)
@@ -71,64 +72,6 @@ class GeneratorConfig:
         return StyleLayout(tuple(dims))
 
 
-@dataclass(frozen=True)
-class StyleGroup:
-    """A run of the style space that one third of the mapper edits: channels [start, stop) seen as layers x width."""
-
-    name: str
-    start: int
-    stop: int
-    layers: int
-    width: int
-
-
-@dataclass(frozen=True)
-class StyleLayout:
-    """How the style space is made of layers: ``dims[k]`` channels for convolution layer k, concatenated in order."""
-
-    dims: tuple[int, ...]
-
-    @property
-    def size(self) -> int:
-        """S, the number of style channels."""
-        return sum(self.dims)
-
-    @property
-    def offsets(self) -> tuple[int, ...]:
-        """First channel of every layer, and S at the end."""
-        return (0, *accumulate(self.dims))
-
-    def split(self, s: Tensor) -> tuple[Tensor, ...]:
-        """Cut ``s`` (..., S) into one (..., dims[k]) for each layer.
-
-        Raises:
-            ValueError: if the last axis of ``s`` is not S.
-        """
-        if s.shape[-1] != self.size:
-            raise ValueError(f"s must have {self.size} style channels on its last axis. Got shape {tuple(s.shape)}.")
-        return s.split(self.dims, dim=-1)
-
-    @property
-    def groups(self) -> tuple[StyleGroup, StyleGroup, StyleGroup]:
-        """Coarse (the first 3 layers), medium (up to 4 more of one width) and fine (all others, concatenated to one).
-
-        For FFHQ at 1024 px that is 3 x 512, 4 x 512 and 2464, as in the paper (section 3).
-
-        Raises:
-            ValueError: if there are fewer than 5 layers, or the first 3 differ in width.
-        """
-        if len(self.dims) < 5 or len(set(self.dims[:3])) > 1:
-            raise ValueError(f"a mapper needs 5 layers or more, the first 3 of one width. Got widths {self.dims}.")
-        rest = self.dims[3:-1]  # the last layer is always fine
-        medium = len(list(takewhile(lambda d: d == rest[0], rest[:4])))
-        a, b = self.offsets[3], self.offsets[3 + medium]
-        return (
-            StyleGroup("coarse", 0, a, 3, self.dims[0]),
-            StyleGroup("medium", a, b, medium, self.dims[3]),
-            StyleGroup("fine", b, self.size, 1, self.size - b),
-        )
-
-
 class EqualLinear(nn.Module):
     """Linear layer with equalised learning rate, then optionally leaky ReLU 0.2 and a gain of sqrt(2).
 
@@ -171,22 +114,6 @@ def downsample(x: Tensor) -> Tensor:
     """Half the height and width of (B, C, H, W), after the [1, 3, 3, 1] low-pass filter."""
     c = x.shape[1]
     return F.conv2d(x, fir_filter(c, x), stride=2, padding=1, groups=c)
-
-
-def full_precision(x: Tensor) -> torch.autocast:
-    """Context that switches autocast off: styles and their norms keep float32, only the pictures go lower."""
-    return torch.autocast(x.device.type, enabled=False)
-
-
-def half_dtype(device: str | torch.device) -> torch.dtype:
-    """The type of 16 bits that the device computes fastest in: float16 on CUDA, bfloat16 on a CPU with instructions
-    for it; float32 where there is none.
-    """
-    kind = torch.device(device).type
-    if kind == "cuda":
-        return torch.float16
-    known = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-    return torch.bfloat16 if kind == "cpu" and known() else torch.float32
 
 
 class StyledConv(nn.Module):
@@ -309,39 +236,30 @@ class Generator(nn.Module):
             w = self.mapping_network(pixel_norm(z))
             return w if truncation == 1 else torch.lerp(self.w_avg, w, truncation)
 
-    def w_plus(self, w: Tensor) -> Tensor:
-        """``w_plus`` (B, num_ws, w_dim) of ``w`` (B, w_dim), the same for all layers, or as it is.
-
-        Raises:
-            ValueError: if w has neither shape.
-        """
-        if w.shape[1:] == (self.config.w_dim,):
-            return w[:, None].expand(-1, self.num_ws, -1)
-        if w.shape[1:] == (self.num_ws, self.config.w_dim):
-            return w
-        d = self.config.w_dim
-        raise ValueError(f"w must have shape (B, {d}) or (B, {self.num_ws}, {d}). Got {tuple(w.shape)}.")
-
     def styles(self, w: Tensor) -> Tensor:
         """Style code ``s`` (B, S) of ``w`` (B, w_dim) or ``w_plus`` (B, num_ws, w_dim).
 
         Raises:
             ValueError: if w has neither shape.
         """
-        w_plus = self.w_plus(w)
+        w_plus = as_w_plus(self, w)
         with full_precision(w_plus):
             return torch.cat([conv.affine(w_plus[:, k].float()) for k, conv in enumerate(self.convs)], dim=1)
 
     @property
-    def fast_dtype(self) -> torch.dtype:
-        """What to give ``synthesize``, half precision where pictures are so large that it pays, from 256 px on."""
-        return half_dtype(self.w_avg.device) if self.config.resolution >= 256 else torch.float32
+    def z_dim(self) -> int:
+        """Numbers that a picture is drawn from."""
+        return self.config.z_dim
+
+    @property
+    def resolution(self) -> int:
+        """Of its pictures, in pixels."""
+        return self.config.resolution
 
     @property
     def batch_size(self) -> int:
-        """Pictures to draw at a time, 64 small ones or fewer large ones, so that they fit into memory."""
-        pixels = 2**24 if self.w_avg.device.type == "cuda" else 2**20
-        return max(1, min(64, pixels // self.config.resolution**2))
+        """Pictures to draw at a time, so that they fit into memory."""
+        return devices.batch_size(self.resolution, self.w_avg.device)
 
     def synthesize(
         self, s: Tensor, w: Tensor, noise: Noise = "const", rng: torch.Generator | None = None,
@@ -365,7 +283,7 @@ class Generator(nn.Module):
         """
         if noise not in ("const", "random", "none"):
             raise ValueError(f'noise must be "const", "random" or "none". Got {noise!r}.')
-        w_plus, styles = self.w_plus(w), self.layout.split(s)
+        w_plus, styles = as_w_plus(self, w), self.layout.split(s)
         if s.ndim != 2 or len(s) != len(w_plus):
             raise ValueError(f"s and w must be of one batch. Got shapes {tuple(s.shape)} and {tuple(w.shape)}.")
         x, image = self.const.expand(len(s), -1, -1, -1), None
@@ -392,9 +310,9 @@ class Generator(nn.Module):
         self.w_avg.copy_(self.mapping(z.to(self.w_avg.device)).mean(0))
         return self.w_avg
 
-    def save(self, path: str | Path, **metadata: str) -> None:
+    def save(self, path: str | Path) -> None:
         """Write weights and configuration to one safetensors file, under a temporary name first."""
-        write_tensors(path, self.state_dict(), {"config": asdict(self.config), **metadata})
+        write_tensors(path, self.state_dict(), {"kind": "stylegan2", "config": asdict(self.config)})
 
     @classmethod
     def load(cls, path: str | Path, device: str | torch.device = "cpu") -> Generator:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,11 +14,34 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
+from deltaedit.devices import half_precision, home
 from deltaedit.features import FeatureStore
-from deltaedit.loop import fit, half_precision, learning_rate
-from deltaedit.mapper import Condition, DeltaMapper, MapperConfig
+from deltaedit.loop import fit, learning_rate
+from deltaedit.mapper import DeltaMapper, MapperConfig
 
 LARGE = 2**24  # parameters of a mapper from which on half precision pays; FFHQ's has 83 million, a miniature's two
+
+
+def cosine_loss(predicted: Tensor, wanted: Tensor) -> Tensor:
+    """One minus the cosine of edits (B, S), in the mean over the batch."""
+    return 1 - F.cosine_similarity(predicted, wanted).mean()
+
+
+LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mse": F.mse_loss, "cosine": cosine_loss}
+"""The terms that a loss can be made of: from predicted and true edits (B, S) to a number to make smaller."""
+
+
+def mapper_loss(predicted: Tensor, wanted: Tensor, loss: str = "mse + cosine") -> Tensor:
+    """The sum of a loss's terms, by default the paper's, ``mean (delta_s' - delta_s)^2 + 1 - cos(delta_s', delta_s)``.
+
+    Args:
+        predicted, wanted: edits (B, S), each channel in the unit that it shall count in.
+        loss: names of ``LOSSES``, with plus signs between them.
+
+    >>> mapper_loss(torch.tensor([[3.0, 4.0]]), torch.tensor([[4.0, 3.0]]))
+    tensor(1.0400)
+    """
+    return torch.stack([LOSSES[term](predicted, wanted) for term in loss.split(" + ")]).sum()
 
 
 @dataclass(frozen=True)
@@ -31,12 +55,12 @@ class MapperTraining:
         warmup: steps over which the learning rate rises; none in the paper.
         cooldown: part of the steps over which it falls to zero; none in the paper. With one, the loss ends on a
             plateau that is lower, after fewer steps.
-        loss: "both" is the paper's, mean squared error plus one minus cosine; the others are its ablations.
+        loss: see ``mapper_loss``.
         standardize: measure every style channel in its own standard deviation. The paper does not: FFHQ's style
             channels are alike in scale. Where they are not, a few channels of large scale are all that the loss sees.
         space: where the edit is made: in style space, as in the paper, or in W+, which a mapper of one width for all
             layers then edits (``baselines.WPlus``).
-        hidden, depth, last_activation, condition, sees_source, groups: as in ``MapperConfig``.
+        mapper: what is trained; of its sizes, the store tells ``dims``, ``feature_dim`` and ``preprocessing``.
         held_out: pictures at the end of the store kept for validation, at most a fifth of them.
         evaluate_every: steps between two validations, each of which also writes a checkpoint.
         seed: of weights and of pairs.
@@ -47,15 +71,10 @@ class MapperTraining:
     lr: float = 0.5
     warmup: int = 0
     cooldown: float = 0.0
-    loss: Literal["both", "mse", "cosine"] = "both"
+    loss: str = "mse + cosine"
     standardize: bool = False
     space: Literal["s", "w_plus"] = "s"
-    hidden: int | None = None
-    depth: int = 4
-    last_activation: bool = True
-    condition: Condition = "unit delta"
-    sees_source: bool = True
-    groups: int = 3
+    mapper: MapperConfig = MapperConfig()
     held_out: int = 2000
     evaluate_every: int = 1000
     seed: int = 0
@@ -64,16 +83,11 @@ class MapperTraining:
         for name in ("steps", "batch_size", "lr", "held_out", "evaluate_every"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive. Got {getattr(self, name)}.")
-        if self.loss not in ("both", "mse", "cosine"):
-            raise ValueError(f'loss must be "both", "mse" or "cosine". Got {self.loss!r}.')
+        if unknown := [term for term in self.loss.split(" + ") if term not in LOSSES]:
+            known = " or ".join(map(repr, LOSSES))
+            raise ValueError(f"a term of the loss must be {known}, with ' + ' between terms. Got {unknown[0]!r}.")
         if self.space not in ("s", "w_plus"):
             raise ValueError(f'space must be "s" or "w_plus". Got {self.space!r}.')
-
-
-def home(size: int, device: str | torch.device) -> torch.device:
-    """Where to keep ``size`` bytes of features: on the device, unless they fill over half of a GPU's free memory."""
-    device = torch.device(device)
-    return torch.device("cpu") if device.type == "cuda" and 2 * size > torch.cuda.mem_get_info(device)[0] else device
 
 
 def train_mapper(
@@ -84,10 +98,9 @@ def train_mapper(
 ) -> DeltaMapper:
     """Train a mapper on pairs of sampled pictures: from the difference of image features to that of style codes.
 
-    Pairs are drawn on the device; the store is all that is read, so that no text can come in. The loss is that of
-    the paper, ``mean (delta_s' - delta_s)^2 + 1 - cos(delta_s', delta_s)``. A run that was killed goes on from its last
-    checkpoint to the same weights; one that is finished is only read. A large mapper multiplies in bfloat16 where the
-    device is made for it; weights, their updates and the loss keep float32.
+    Pairs are drawn on the device; the store is all that is read, so that no text can come in. A run that was killed
+    goes on from its last checkpoint to the same weights; one that is finished is only read. A large mapper multiplies
+    in bfloat16 where the device is made for it; weights, their updates and the loss keep float32.
 
     Args:
         store: from ``extract_features``.
@@ -118,9 +131,8 @@ def train_mapper(
     if config.space == "w_plus":  # a sample has one w for the layers of all styles
         dims = (s.shape[-1],) * (len(dims) + 1)
         s = s.repeat(1, len(dims)) if s.ndim == 2 else s.flatten(1)
-    sizes = MapperConfig(dims, feature.shape[1], config.hidden, config.depth, config.last_activation,
-                         store.manifest.get("preprocessing", "clip"), config.condition, config.sees_source,
-                         config.groups)  # fmt: skip
+    preprocessing = store.manifest.get("preprocessing", "clip")
+    sizes = replace(config.mapper, dims=dims, feature_dim=feature.shape[1], preprocessing=preprocessing)
     with torch.random.fork_rng(devices=[]):  # the caller's randomness stays as it is
         torch.manual_seed(config.seed)
         mapper = DeltaMapper(sizes).to(device)
@@ -138,9 +150,11 @@ def train_mapper(
         with precision:
             predicted = mapper(s1, F.normalize(i1, dim=-1), mapper.delta(t1, t2)) / mapper.s_std
         wanted = (s2 - s1) / mapper.s_std
-        mse, cosine = F.mse_loss(predicted, wanted), F.cosine_similarity(predicted, wanted).mean()
-        loss = {"both": mse + 1 - cosine, "mse": mse, "cosine": 1 - cosine}[config.loss]
-        return {"loss": loss, "mse": mse, "cosine": cosine}
+        return {
+            "loss": mapper_loss(predicted, wanted, config.loss),
+            "mse": F.mse_loss(predicted, wanted),
+            "cosine": F.cosine_similarity(predicted, wanted).mean(),
+        }
 
     def step(number: int, rng: torch.Generator) -> dict[str, Tensor]:
         for group in optimizer.param_groups:

@@ -16,7 +16,7 @@ from typing import Any
 
 import ipywidgets as iw
 
-from deltaedit import domains, registry
+from deltaedit import domains, download
 from deltaedit.editor import Editor, Latent
 from deltaedit.recipes import Recipe
 from deltaedit.session import SEEDS, Change, Desk, Judge, Layer, Newest, Session, State, live, sentence
@@ -291,7 +291,7 @@ class EditorWidget(iw.VBox):
         text, known = "", False
         if recipe is not None:
             name, lines = desk.editor.domain.name, recipe.differences(desk.editor.identity)
-            known = recipe.domain != name and recipe.domain in {*domains.FOLDERS, *registry.PUBLISHED}
+            known = recipe.domain != name and recipe.domain in {*domains.FOLDERS, *download.PUBLISHED}
             text = f"Loaded in {name!r}, this recipe will differ: {'; '.join(lines)}."
             if known:
                 text += f" In {recipe.domain!r}, its own domain, it can be loaded as well; Undo leads back."

@@ -21,7 +21,8 @@ import torch
 from lab import chromium
 
 from deltaedit import Editor, extract_features, train_mapper
-from deltaedit.domains import FOLDERS, Domain
+from deltaedit.domain import Domain
+from deltaedit.domains import FOLDERS
 from deltaedit.record import write_record
 from deltaedit.training import plateau_row
 from deltaedit.worlds import evaluate

@@ -29,6 +29,7 @@ from deltaedit import (
     train_mapper,
 )
 from deltaedit.clip import RELEASED_TEMPLATES
+from deltaedit.devices import drawing_dtype
 from deltaedit.features import MANIFEST, SHARD
 from deltaedit.files import write_json, write_tensors
 from deltaedit.loop import step_rng
@@ -72,7 +73,7 @@ def drawing(rounds: int) -> dict[str, float]:
     w = plain.mapping(torch.randn(1, CONFIG.z_dim))
     s = plain.styles(w)
     forms = {"textbook": lambda: textbook.synthesize(plain, s, w), "float32": lambda: ours.synthesize(s, w),
-             "fastest": lambda: ours.synthesize(s, w, dtype=ours.fast_dtype)}  # fmt: skip
+             "fastest": lambda: ours.synthesize(s, w, dtype=drawing_dtype(ours.resolution, "cpu"))}  # fmt: skip
     wanted, full, fast = (call() for call in forms.values())
     spread = wanted.max() - wanted.min()
     spent = race(forms, rounds)

@@ -22,10 +22,11 @@ from deltaedit.baselines import (
     RandomDirection,
     WPlus,
 )
-from deltaedit.domains import Domain
+from deltaedit.domain import Domain
 from deltaedit.editor import Editor
 from deltaedit.features import extract_features
 from deltaedit.mapper import DeltaMapper, MapperConfig
+from deltaedit.style_space import as_w_plus
 from deltaedit.training import MapperTraining, train_mapper
 
 HAT, OLD = "face with a hat", "old face"
@@ -97,7 +98,7 @@ def test_a_step_in_w_plus_draws_what_w_plus_says(editor, latent, tmp_path):
         direction = method.direction(latent, HAT)
         if direction.delta_w is not None:
             moving.append(type(method))
-            w_plus = generator.w_plus(latent.w) + 0.7 * direction.delta_w
+            w_plus = as_w_plus(generator, latent.w) + 0.7 * direction.delta_w
             wanted = generator.synthesize(generator.styles(w_plus), w_plus)
             torch.testing.assert_close(method.edit(latent, HAT, 0.7).tensor, wanted, rtol=1e-3, atol=1e-4)
     assert moving == [WPlus, LatentOptimization, LatentMapper, LinearBoundary]
@@ -129,7 +130,7 @@ def test_ours_is_the_editors(editor, latent):
 def test_w_plus_is_the_mapper_and_the_affine_layers(editor, latent):
     mapper = DeltaMapper(W_PLUS)
     direction = WPlus(editor, mapper).direction(latent, HAT)
-    w_plus = editor.generator.w_plus(latent.w)
+    w_plus = as_w_plus(editor.generator, latent.w)
     with torch.no_grad():
         wanted = mapper(w_plus.flatten(1), latent.image_feature, editor.text_delta(HAT))
     torch.testing.assert_close(direction.delta_w.flatten(1), wanted)

@@ -8,8 +8,8 @@ import torch
 from fakes import tiny_generator
 from foreign import nvidias, rosinalitys, write_nvidia
 
-from deltaedit import checkpoints, convert, domains
-from deltaedit.domains import Domain
+from deltaedit import checkpoints, convert
+from deltaedit.domain import RELEASED, RELEVANCE, Domain
 from deltaedit.e4e import E4E, E4EConfig
 from deltaedit.editor import Editor
 from deltaedit.files import read_tensors
@@ -50,7 +50,7 @@ def test_files_become_a_domain(tmp_path, clip_file):
     convert.main([str(folder), "--generator", str(tmp_path / "g.pkl"), "--mapper", str(tmp_path / "net.pth"),
                   "--relevance", str(tmp_path / "fs3.npy"), "--clip", clip_file, "--neutral", "portrait"])  # fmt: skip
     editor = Editor.from_pretrained(folder)
-    assert editor.domain == Domain("faces", "portrait", **domains.RELEASED)
+    assert editor.domain == Domain("faces", "portrait", **RELEASED)
     assert editor.clip.preprocessing == "deltaedit"
     assert len(editor.clip.templates) == 79
     mapper = checkpoints.load_mapper(tmp_path / "net.pth", dims)
@@ -72,7 +72,7 @@ def test_parts_may_come_later_and_must_fit(tmp_path):
     convert.convert(folder, generator=tmp_path / "g.pt", domain=Domain("faces", "portrait", gain=2.0))
     np.save(tmp_path / "fs3.npy", np.ones((generator.layout.size, 4), np.float32))
     convert.convert(folder, relevance=tmp_path / "fs3.npy")
-    assert read_tensors(folder / domains.RELEVANCE)[0]["relevance"].shape == (generator.layout.size, 4)
+    assert read_tensors(folder / RELEVANCE)[0]["relevance"].shape == (generator.layout.size, 4)
     assert Domain.read(folder) == Domain("faces", "portrait", gain=2.0)
     before = sorted(path.name for path in folder.iterdir())
     np.save(tmp_path / "fs3.npy", np.ones((generator.layout.size + 1, 4), np.float32))

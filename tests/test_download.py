@@ -1,219 +1,168 @@
-"""Downloads from a server of this machine: what is cut goes on, what is wrong is set aside, nothing comes unasked."""
+"""What is published, and the way from its files to an editor."""
 
-import errno
-import hashlib
-import shutil
-from collections import namedtuple
+import json
+import re
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
-from web import Web, serve
+import torch
+from fakes import TINY, tiny_generator
+from safetensors.torch import save_file
+from test_clip import CONFIG
+from web import serve
 
-from deltaedit import download, faces, registry
-from deltaedit.download import RemoteFile, cache_folder, checksum, fetch
+from deltaedit import checkpoints, domains, download
+from deltaedit._torchvision import open_clip
+from deltaedit.clip import ClipEncoder
+from deltaedit.domain import GENERATOR, MAPPER, RELEASED, Domain
+from deltaedit.download import PUBLISHED, Published, prepare
+from deltaedit.e4e import Encoder, EncoderConfig
+from deltaedit.editor import Editor
+from deltaedit.mapper import DeltaMapper, MapperConfig
+from deltaedit.remote import RemoteFile
 
-CONTENT = bytes(range(256)) * 4000  # 1 MB
-SHA256 = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("DELTAEDIT_CACHE", str(tmp_path))
+    return tmp_path
+
+
+def test_the_table_makes_sense():
+    assert {"ffhq", "ffhq512", "ffhq256", "afhqcat", "afhqdog", "afhqwild", "metfaces", "lsuncat", "lsunchurch",
+            "lsunhorse", "lsuncar"} == set(PUBLISHED)  # fmt: skip
+    files = [file for entry in PUBLISHED.values() for file in download._parts(entry).values()]
+    assert len({file.name for file in files}) == len(set(files)) == len({file.url for file in files})
+    for file in files:
+        assert re.fullmatch(r"[a-z0-9]+/[\w.-]+", file.name)
+        assert re.fullmatch(r"https://[\w./?=&-]+", file.url)
+        assert re.fullmatch(r"https://[\w./-]+", file.page or file.url)
+        assert file.checksum is None or re.fullmatch(r"sha256:[0-9a-f]{64}|git:[0-9a-f]{40}", file.checksum)
+    for name, entry in PUBLISHED.items():
+        assert not {file.name.partition("/")[2] for file in download._parts(entry).values()} & {*download._parts(entry)}
+        assert entry.card.name == name
+        assert entry.card.align == (entry.card.neutral == "face")
+        assert entry.clip in open_clip.list_models()
+    assert download.describe("afhqcat") == (
+        "afhqcat: 512 px, 1.0 GB, generator (NVIDIA Source Code License, no commercial use); "
+        "to be trained: mapper, relevance, encoder"
+    )
+    assert download.describe("ffhq").endswith("mapper (no licence stated), relevance (MIT), encoder (MIT)")
+
+
+def test_what_is_not_here_is_named_in_one_sentence(cache):
+    for call in (Editor.from_pretrained, domains.find):
+        with pytest.raises(FileNotFoundError) as error:
+            call("ffhq")
+        said = str(error.value)
+        assert said.startswith("ffhq is not on this machine: say download=True, run «python -m deltaedit.download ffhq»"
+                               ", or put ffhq/")  # fmt: skip
+        for file in ("stylegan2-ffhq-config-f.pt", "net_face.pth", "fs3.npy", "open_clip_model.safetensors"):
+            assert file in said
+        assert "e4e" not in said
+        assert said.endswith(f"below {cache}.")
+        assert "\n" not in said
+        assert not re.search(r"\. ", said)
+    assert not list(cache.iterdir())
+    with pytest.raises(ValueError, match="'ffhq'.*'portraits', or the path of a folder"):
+        domains.find("unicorns")
+    with pytest.raises(ValueError, match="nobody publishes a domain 'unicorns': choose one of ffhq,"):
+        prepare("unicorns")
 
 
 @pytest.fixture
-def web():
-    with serve({"/weights.pt": CONTENT}) as web:
+def published(tmp_path_factory, monkeypatch):
+    """A domain «tiny», with all its parts on a server of this machine, and what reads them."""
+    folder = tmp_path_factory.mktemp("published")
+    (folder / "tiny-clip.json").write_text(json.dumps(CONFIG))
+    open_clip.add_model_config(folder / "tiny-clip.json")
+    torch.manual_seed(0)
+    clip = ClipEncoder.from_open_clip("tiny-clip")
+    save_file(clip.model.state_dict(), folder / "clip.safetensors")
+    models = {
+        "load_generator": tiny_generator(),
+        "load_mapper": DeltaMapper(MapperConfig(TINY.layout.dims, clip.dim, preprocessing="deltaedit")),
+        "load_relevance": torch.randn(TINY.layout.size, clip.dim),
+        "load_encoder": Encoder(EncoderConfig(TINY.w_dim, tiny_generator().num_ws, 16, 8)),
+    }
+    read = []
+
+    def load(name, ours, path, **known):
+        if path.suffix == ".safetensors":  # converted before
+            return ours(path, **known)
+        read.append(path.name)
+        return models[name]
+
+    for name in models:
+        monkeypatch.setattr(checkpoints, name, partial(load, name, getattr(checkpoints, name)))
+    contents = {"/weights.safetensors": (folder / "clip.safetensors").read_bytes()}
+    contents |= {f"/{name}": name.encode() for name in ("g.pkl", "mapper.pth", "fs3.npy", "e4e.pt")}
+    with serve(contents) as web:
+        g, mapper, relevance, encoder, weights = (
+            RemoteFile(f"tiny/{name}", f"{web.url}/{name}")
+            for name in ("g.pkl", "mapper.pth", "fs3.npy", "e4e.pt", "weights.safetensors")
+        )
+        entry = Published(Domain("tiny"), 16, g, mapper, relevance, encoder, "tiny-clip", weights)
+        monkeypatch.setitem(PUBLISHED, "tiny", entry)
+        web.read, web.models = read, models
         yield web
 
 
-def weights(web: Web, checksum: str | None = SHA256) -> RemoteFile:
-    return RemoteFile("some/weights.pt", f"{web.url}/weights.pt", checksum)
+def test_a_published_domain_is_fetched_converted_once_and_edited(published, cache):
+    editor = Editor.from_pretrained("tiny", download=True)
+    assert editor.domain == Domain("tiny", **RELEASED)
+    assert editor.encoder is not None
+    torch.testing.assert_close(editor.relevance, published.models["load_relevance"])
+    wanted, got = published.models["load_generator"].state_dict(), editor.generator.state_dict()
+    assert all(torch.equal(wanted[name], got[name]) for name in wanted)
+    assert editor.edit(editor.sample(seed=1), "hat", threshold=0.0).image.size == (16, 16)
+    assert sorted(published.read) == ["e4e.pt", "fs3.npy", "g.pkl", "mapper.pth"]
+    for name in ("g.pkl", "mapper.pth", "fs3.npy", "e4e.pt", "weights.safetensors"):
+        (cache / "tiny" / name).unlink()
+    asked = len(published.asked)
+    assert domains.find("tiny", download=True) == cache / "tiny"
+    Editor.from_pretrained("tiny")
+    assert (len(published.asked), len(published.read)) == (asked, 4)
 
 
-def names(folder: Path) -> set[str]:
-    return {path.name for path in folder.rglob("*") if path.is_file()}
-
-
-def test_a_file_comes_when_asked_for_and_once(web, tmp_path, capsys):
-    with pytest.raises(FileNotFoundError, match=rf"weights.pt .* is not here: put it at {tmp_path}.*download=True"):
-        fetch(weights(web), cache=tmp_path)
-    assert not web.asked
-    path = fetch(weights(web), download=True, cache=tmp_path)
-    assert path == tmp_path / "some/weights.pt"
-    assert path.read_bytes() == CONTENT
-    assert "weights.pt: 100%" in capsys.readouterr().err
-    assert fetch(weights(web), download=True, cache=tmp_path) == fetch(weights(web), cache=tmp_path) == path
-    assert len(web.asked) == 1
-    assert names(tmp_path) == {"weights.pt"}
-
-
-def test_a_cut_connection_is_opened_again_where_it_broke(web, tmp_path):
-    web.cut = 300_000
-    assert fetch(weights(web), download=True, cache=tmp_path).read_bytes() == CONTENT
-    assert [start for _, start in web.asked] == [None, "bytes=300000-"]
-
-
-def test_what_arrived_is_kept_until_the_next_attempt(web, tmp_path, monkeypatch):
-    receive = download._receive
-
-    def once(file, part):
-        if web.asked:
-            raise TimeoutError("timed out")
-        return receive(file, part)
-
-    web.cut = 300_000
-    monkeypatch.setattr(download, "_receive", once)
-    with pytest.raises(FileNotFoundError, match="could not be downloaded .timed out.: run again, what has arrived is"):
-        fetch(weights(web), download=True, cache=tmp_path)
-    assert names(tmp_path) == {"weights.pt.part", "weights.pt.part.json"}
-    monkeypatch.setattr(download, "_receive", receive)
-    assert fetch(weights(web), download=True, cache=tmp_path).read_bytes() == CONTENT
-    assert web.asked[1] == ("/weights.pt", "bytes=300000-")
-    assert names(tmp_path) == {"weights.pt"}
-
-
-@pytest.mark.parametrize("checksum", [SHA256, None])
-@pytest.mark.parametrize(("version", "resumes"), [('"1"', False), ('"2"', True), ("W/", True), (None, True)])
-def test_parts_of_two_versions_are_never_joined(web, tmp_path, checksum, version, resumes):
-    part = tmp_path / "some/weights.pt.part"
-    part.parent.mkdir()
-    part.write_bytes(b"x" * 1000 if version == '"2"' else CONTENT[:1000])
-    download.write_json(download._notes(part), {"size": len(CONTENT), "version": version and '"1"'})
-    web.version, web.resumes = version, resumes
-    assert fetch(weights(web, checksum), download=True, cache=tmp_path).read_bytes() == CONTENT
-
-
-def test_a_part_that_is_complete_or_too_long_is_no_obstacle(web, tmp_path):
-    part = tmp_path / "some/weights.pt.part"
-    part.parent.mkdir()
-    for content in (CONTENT, CONTENT + b"x"):
-        part.write_bytes(content)
-        download.write_json(download._notes(part), {"size": len(CONTENT), "version": '"1"'})
-        assert fetch(weights(web), download=True, cache=tmp_path).read_bytes() == CONTENT
-        (tmp_path / "some/weights.pt").unlink()
-    assert [start for _, start in web.asked] == [f"bytes={len(CONTENT) + 1}-", None]
-
-
-def test_a_file_of_another_content_is_set_aside_and_not_used(web, tmp_path):
-    web.files["/weights.pt"] = b"something else"
-    wrong = hashlib.sha256(b"something else").hexdigest()
-    with pytest.raises(ValueError, match=rf"should be {SHA256} and is sha256:{wrong}: it was set aside as .*refused"):
-        fetch(weights(web), download=True, cache=tmp_path)
-    aside = tmp_path / f"some/weights.pt.refused-{wrong[:8]}"
-    assert aside.read_bytes() == b"something else"
-    with pytest.raises(FileNotFoundError, match="is not here"):
-        fetch(weights(web), cache=tmp_path)
-    web.files["/weights.pt"] = CONTENT
-    assert fetch(weights(web), download=True, cache=tmp_path).read_bytes() == CONTENT
-    assert aside.exists()
-
-
-def test_a_file_that_was_put_there_is_verified_too(web, tmp_path):
-    path = tmp_path / "some/weights.pt"
-    path.parent.mkdir()
-    path.write_bytes(CONTENT)
-    assert fetch(weights(web), cache=tmp_path) == path
-    path.write_bytes(CONTENT[1:])
+def test_files_put_there_by_hand_do_and_the_encoder_may_come_later(published, cache):
+    (cache / "tiny").mkdir()
+    for path in ("g.pkl", "mapper.pth", "fs3.npy"):
+        (cache / "tiny" / path).write_bytes(published.files[f"/{path}"])
+    with pytest.raises(FileNotFoundError, match=r"or put tiny/weights.safetensors \(http.*\) below"):
+        Editor.from_pretrained("tiny")
+    assert not published.read
+    (cache / "tiny/weights.safetensors").write_bytes(published.files["/weights.safetensors"])
+    assert Editor.from_pretrained("tiny").encoder is None
+    (cache / "tiny/e4e.pt").write_bytes(published.files["/e4e.pt"])
+    assert Editor.from_pretrained("tiny").encoder is not None
+    assert not published.asked
+    (cache / "tiny" / GENERATOR).unlink()
+    (cache / "tiny/g.pkl").write_bytes(b"changed since it was first seen")
     with pytest.raises(ValueError, match="set aside"):
-        fetch(weights(web), cache=tmp_path)
-    trusted = hashlib.sha256(CONTENT[1:]).hexdigest()  # by one who knows better than the table, as sha256sum writes it
-    path.write_bytes(CONTENT[1:])
-    (tmp_path / "some/weights.pt.sha256").write_text(f"{trusted}  weights.pt\n")
-    assert fetch(weights(web), cache=tmp_path) == path
-    assert not web.asked
+        Editor.from_pretrained("tiny")
 
 
-def test_a_checksum_that_nobody_knows_is_recorded_and_checked_ever_after(web, tmp_path):
-    path = fetch(weights(web, None), download=True, cache=tmp_path)
-    record = tmp_path / "some/weights.pt.sha256"
-    assert record.read_text() == f"{SHA256[7:]}  weights.pt\n"
-    assert fetch(weights(web, None), cache=tmp_path) == path
-    path.write_bytes(CONTENT + b"!")
-    with pytest.raises(ValueError, match="set aside"):
-        fetch(weights(web, None), cache=tmp_path)
-    web.files["/weights.pt"] = b"published anew"
-    with pytest.raises(ValueError, match=f"should be {SHA256}"):
-        fetch(weights(web, None), download=True, cache=tmp_path)
-    assert record.exists()
+def test_a_domain_without_a_released_mapper_asks_for_one(published, monkeypatch, cache):
+    monkeypatch.setitem(PUBLISHED, "tiny", replace(PUBLISHED["tiny"], mapper=None, relevance=None, encoder=None))
+    with pytest.raises(ValueError, match=r"no file .*tiny/mapper.safetensors: train a mapper for the generator beside"):
+        Editor.from_pretrained("tiny", download=True)
+    mapper = published.models["load_mapper"]
+    DeltaMapper(replace(mapper.config, preprocessing="clip")).save(domains.find("tiny") / MAPPER)
+    assert Editor.from_pretrained("tiny").relevance is None
 
 
-def test_gits_name_is_a_checksum(web, tmp_path):
-    path = tmp_path / "some/weights.pt"
-    path.parent.mkdir()
-    path.write_bytes(b"hello\n")
-    assert checksum(path, "git") == "git:ce013625030ba8dba906f756967f9e9ca394464a"  # as «git hash-object» says
-    assert fetch(weights(web, "git:ce013625030ba8dba906f756967f9e9ca394464a"), cache=tmp_path) == path
-
-
-def test_no_network_is_one_sentence_that_says_what_to_put_where(tmp_path):
-    with serve({}) as web:
-        file = RemoteFile("some/weights.pt", f"{web.url}/weights.pt", page="https://example.org/page")
-        with pytest.raises(FileNotFoundError, match=r"weights.pt \(https://example.org/page\) could.*Not Found"):
-            fetch(file, download=True, cache=tmp_path)
-    with pytest.raises(FileNotFoundError, match=rf"Connection refused\): try again, or put it at {tmp_path}"):
-        fetch(file, download=True, cache=tmp_path)
-    assert not names(tmp_path)
-
-
-def test_a_page_instead_of_the_file_is_not_taken_for_it(web, tmp_path):
-    web.kind = "text/html; charset=utf-8"
-    with pytest.raises(FileNotFoundError, match="a web page came instead"):
-        fetch(weights(web, None), download=True, cache=tmp_path)
-    assert not names(tmp_path)
-
-
-def test_no_space_left_is_said_before_and_while_it_happens(web, tmp_path, monkeypatch):
-    usage = namedtuple("usage", "free")
-    with monkeypatch.context() as patch:
-        patch.setattr(shutil, "disk_usage", lambda path: usage(1000))
-        with pytest.raises(OSError, match=rf"no space left for some/weights.pt in {tmp_path}") as error:
-            fetch(weights(web), download=True, cache=tmp_path)
-        assert error.value.errno == errno.ENOSPC
-    real = Path.open
-
-    class Full:
-        def __init__(self, file):
-            self.file = file
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            self.file.close()
-
-        def write(self, chunk):
-            self.file.write(chunk[:5000])
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "open", lambda path, mode="r", *a, **k: (
-            Full(real(path, mode)) if path.name.endswith(".part") and mode == "wb" else real(path, mode, *a, **k)
-        ))  # fmt: skip
-        with pytest.raises(OSError, match="free some and run again, what has arrived is kept"):
-            fetch(weights(web), download=True, cache=tmp_path)
-    assert (tmp_path / "some/weights.pt.part").stat().st_size == 5000
-    assert fetch(weights(web), download=True, cache=tmp_path).read_bytes() == CONTENT
-    assert web.asked[-1] == ("/weights.pt", "bytes=5000-")
-
-
-def test_where_downloads_are_kept(tmp_path, monkeypatch):
-    for name in ("DELTAEDIT_CACHE", "XDG_CACHE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    assert cache_folder() == Path.home() / ".cache/deltaedit"
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
-    assert cache_folder() == tmp_path / "caches/deltaedit"
-    monkeypatch.setenv("DELTAEDIT_CACHE", str(tmp_path / "mine"))
-    assert cache_folder() == tmp_path / "mine"
-    assert cache_folder(tmp_path) == tmp_path
-
-
-def test_the_network_that_finds_faces_comes_by_name(web, monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(faces, "YUNET", weights(web))
-    download.main(["faces", "--cache", str(tmp_path)])
-    assert capsys.readouterr().out == f"faces: in {tmp_path / 'some/weights.pt'}\n"
-    assert (tmp_path / "some/weights.pt").read_bytes() == CONTENT
+def test_a_name_of_ones_own_goes_first(monkeypatch, tmp_path):
+    monkeypatch.setattr(domains, "FOLDERS", {**domains.FOLDERS, "ffhq": tmp_path})
+    assert domains.find("ffhq") == tmp_path
 
 
 def test_command_line(monkeypatch, capsys, tmp_path):
     download.main([])
     assert "ffhq: 1024 px" in capsys.readouterr().out
-    monkeypatch.setattr(registry, "prepare", lambda name, download, cache: Path(cache) / name)
+    monkeypatch.setattr(download, "prepare", lambda name, download, cache: Path(cache) / name)
     download.main(["ffhq", "afhqdog", "--cache", str(tmp_path)])
     lines = capsys.readouterr().out.splitlines()
     assert [line.rpartition(": in ")[2] for line in lines] == [str(tmp_path / "ffhq"), str(tmp_path / "afhqdog")]

@@ -8,7 +8,7 @@ from PIL import Image
 
 import deltaedit
 from deltaedit import domains
-from deltaedit.domains import Domain
+from deltaedit.domain import Domain
 from deltaedit.editor import Editor
 from deltaedit.mapper import DeltaMapper, MapperConfig
 

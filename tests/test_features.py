@@ -6,10 +6,10 @@ from fakes import DIM, TINY, FakeClip, tiny_generator
 from PIL import Image
 
 from deltaedit import features
+from deltaedit.e4e import Encoder, EncoderConfig
 from deltaedit.faces import align
 from deltaedit.features import FeatureStore, add_pictures, extract_features
-from deltaedit.inversion import Encoder, EncoderConfig, resize
-from deltaedit.pictures import to_tensor
+from deltaedit.pictures import resize, to_tensor
 from deltaedit.training import MapperTraining, train_mapper
 
 

@@ -9,11 +9,12 @@ from fakes import DIM, TINY, FakeClip, tiny_generator
 from matplotlib.cbook import get_sample_data
 from PIL import Image
 
-from deltaedit.domains import Domain
-from deltaedit.e4e import E4E, E4EConfig
+from deltaedit.domain import Domain
+from deltaedit.e4e import E4E, E4EConfig, Encoder, EncoderConfig
 from deltaedit.editor import Editor
-from deltaedit.inversion import Encoder, EncoderConfig, EncoderTraining, refine, resize, train_encoder
+from deltaedit.inversion import EncoderTraining, refine, train_encoder
 from deltaedit.mapper import DeltaMapper, MapperConfig
+from deltaedit.pictures import resize
 from deltaedit.stylegan2 import Generator
 
 CONFIG = EncoderTraining(steps=60, batch_size=16, lr=3e-3, width=8)
@@ -29,7 +30,7 @@ def test_an_encoder_learns_the_generators_own_pictures(tmp_path: Path):
     encoder, log = train_encoder(generator, tmp_path, CONFIG, features=FakeClip().encode_image)
     _, first = train_encoder(generator, tmp_path / "one", replace(CONFIG, steps=1))
     assert log[-1]["latent"] < 0.8 * first[0]["latent"]
-    assert encoder(torch.zeros(2, 3, 16, 16)).shape == (2, generator.num_ws, generator.config.w_dim)
+    assert encoder(torch.zeros(2, 3, 16, 16)).shape == (2, generator.num_ws, generator.w_avg.shape[-1])
     encoder.save(tmp_path / "encoder.safetensors")
     image = torch.rand(2, 3, 16, 16)
     again = Encoder.load(tmp_path / "encoder.safetensors")(image)
@@ -88,11 +89,11 @@ def test_resize_keeps_the_centre():
 
 def test_editors_invert_what_a_user_holds(tmp_path: Path):
     generator = tiny_generator()
-    encoder = Encoder(EncoderConfig(generator.config.w_dim, generator.num_ws, 16, 8), generator.w_avg)
+    encoder = Encoder(EncoderConfig(generator.w_avg.shape[-1], generator.num_ws, 16, 8), generator.w_avg)
     with_encoder = editor(encoder)
     latent = with_encoder.invert(Image.new("L", (40, 30), 128))
     assert latent.tensor.shape == (1, 3, 16, 16)
-    assert latent.w.shape == (1, generator.num_ws, generator.config.w_dim)
+    assert latent.w.shape == (1, generator.num_ws, generator.w_avg.shape[-1])
     assert with_encoder.edit(latent, "face with a hat").tensor.shape == (1, 3, 16, 16)
     assert with_encoder.invert(torch.zeros(3, 3, 20, 20)).tensor.shape == (3, 3, 16, 16)
     with_encoder.clip.save = lambda path: path.touch()

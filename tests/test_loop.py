@@ -5,7 +5,8 @@ from itertools import pairwise
 import pytest
 import torch
 
-from deltaedit.loop import fit, half_precision, learning_rate, step_rng
+from deltaedit.devices import half_precision
+from deltaedit.loop import fit, learning_rate, step_rng
 
 
 def run(folder, steps=40, *, stop_after=None, bad_at=None, describes="a line"):

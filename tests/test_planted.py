@@ -11,7 +11,7 @@ from test_editor import tiny_editor
 
 from deltaedit import editor as editing
 from deltaedit import relevance as estimating
-from deltaedit.stylegan2 import StyleLayout
+from deltaedit.style_space import StyleLayout
 from deltaedit.worlds import captions, evaluate, named
 
 WORLD = named("portraits")

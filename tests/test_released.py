@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from fakes import FakeClip
 from golden_weights import golden_arrays, golden_state, relative_error
 
-from deltaedit import checkpoints, domains
-from deltaedit.domains import Domain
+from deltaedit import checkpoints
+from deltaedit.domain import RELEASED, Domain
 from deltaedit.editor import Editor, Latent
 from deltaedit.mapper import DeltaMapper
 from deltaedit.stylegan2 import Generator, GeneratorConfig
@@ -49,7 +49,7 @@ def relevance() -> torch.Tensor:
 def release(mapper: DeltaMapper, relevance: torch.Tensor, **changes) -> Editor:
     with torch.device("meta"):
         generator = Generator()  # its styles and pictures are given
-    domain = Domain("ffhq", "face", **{**domains.RELEASED, **changes})
+    domain = Domain("ffhq", "face", **{**RELEASED, **changes})
     return Editor(generator.to_empty(device="cpu"), WideClip(), mapper, relevance, domain)
 
 

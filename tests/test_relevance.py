@@ -3,9 +3,10 @@ import torch
 import torch.nn.functional as F
 from fakes import DIM, TINY, FakeClip, tiny_generator
 
+from deltaedit.checkpoints import load_relevance
 from deltaedit.features import FeatureStore, extract_features
 from deltaedit.files import write_json, write_tensors
-from deltaedit.relevance import SIGMA_SAMPLES, estimate_relevance, load_relevance, relevance_mask
+from deltaedit.relevance import SIGMA_SAMPLES, estimate_relevance, relevance_mask
 
 
 @torch.inference_mode()

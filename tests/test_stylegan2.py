@@ -5,17 +5,8 @@ import torch
 import torch.nn.functional as F
 from textbook import synthesize
 
-from deltaedit.stylegan2 import (
-    Discriminator,
-    Generator,
-    GeneratorConfig,
-    StyledConv,
-    StyleLayout,
-    ToRGB,
-    downsample,
-    half_dtype,
-    upsample,
-)
+from deltaedit.devices import drawing_dtype, half_dtype
+from deltaedit.stylegan2 import Discriminator, Generator, GeneratorConfig, StyledConv, ToRGB, downsample, upsample
 
 TINY = GeneratorConfig(resolution=16, z_dim=6, w_dim=8, mapping_layers=2, channel_base=96, channel_max=12)
 
@@ -121,25 +112,6 @@ def test_edited_s_leaves_to_rgb_alone(generator):
     assert other.grad.abs().sum() > 0  # w reaches the picture by toRGB only: s was fixed
 
 
-def test_layout_and_mapper_groups():
-    ffhq = GeneratorConfig().layout
-    assert ffhq.dims == (*[512] * 10, 256, 256, 128, 128, 64, 64, 32)
-    assert ffhq.size == 6048
-    assert [(g.layers, g.width, g.start, g.stop) for g in ffhq.groups] == [
-        (3, 512, 0, 1536), (4, 512, 1536, 3584), (1, 2464, 3584, 6048),
-    ]  # fmt: skip
-    assert [GeneratorConfig(resolution=r).layout.size for r in (256, 512)] == [5760, 5952]
-    small = GeneratorConfig(resolution=64, channel_base=2048, channel_max=128).layout
-    assert small.dims == (128, 128, 128, 128, 128, 128, 64, 64, 32)
-    assert [(g.layers, g.width) for g in small.groups] == [(3, 128), (3, 128), (1, 160)]
-    parts = small.split(normal(2, small.size))
-    assert [p.shape[1] for p in parts] == list(small.dims)
-    with pytest.raises(ValueError, match=r"928 style channels.*Got shape \(2, 3\)"):
-        small.split(normal(2, 3))
-    with pytest.raises(ValueError, match="5 layers or more"):
-        StyleLayout((8, 8, 8)).groups  # noqa: B018
-
-
 def test_truncation_draws_towards_the_average(generator):
     generator.estimate_w_avg(500, torch.Generator().manual_seed(0))
     z = normal(2, TINY.z_dim)
@@ -205,12 +177,12 @@ def test_float16_never_overflows(generator, batch):
 
 
 def test_large_pictures_are_drawn_in_what_the_device_is_fast_at(generator):
-    assert generator.fast_dtype == torch.float32
+    assert drawing_dtype(generator.resolution, "cpu") == torch.float32
     assert generator.batch_size == 64
     assert half_dtype("cuda") == torch.float16
     assert half_dtype("meta") == torch.float32
     large = Generator(GeneratorConfig(resolution=1024, w_dim=8, z_dim=8, channel_base=1024, channel_max=8))
-    assert large.fast_dtype == half_dtype("cpu")
+    assert drawing_dtype(large.resolution, "cpu") == half_dtype("cpu")
     assert large.batch_size == 1
 
 

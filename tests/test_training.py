@@ -7,11 +7,12 @@ import torch
 import torch.nn.functional as F
 from fakes import DIM, TINY, FakeClip, tiny_generator
 
-from deltaedit import loop, training
+from deltaedit import devices, training
+from deltaedit.devices import home
 from deltaedit.features import FeatureStore, extract_features
 from deltaedit.loop import step_rng
 from deltaedit.mapper import DeltaMapper, MapperConfig, unit_delta
-from deltaedit.training import MapperTraining, home, plateau, train_mapper
+from deltaedit.training import LOSSES, MapperTraining, mapper_loss, plateau, train_mapper
 
 SHORT = MapperTraining(steps=60, batch_size=32, lr=0.05, evaluate_every=20, held_out=50)
 
@@ -41,7 +42,7 @@ def test_training_needs_features_only_and_learns(store, tmp_path):
 @pytest.mark.parametrize("large", [2**24, 1])  # parameters from which on there is half precision
 def test_training_equals_the_textbooks(store, tmp_path, monkeypatch, large):
     monkeypatch.setattr(training, "LARGE", large)
-    monkeypatch.setattr(loop, "has_bfloat16", lambda _: True)
+    monkeypatch.setattr(devices, "has_bfloat16", lambda _: True)
     mapper = train_mapper(store, replace(SHORT, steps=50), tmp_path)
     rows = [torch.randint(350, (2, 32), generator=step_rng(SHORT.seed, k)) for k in range(50)]
     torch.manual_seed(SHORT.seed)
@@ -88,7 +89,7 @@ def test_a_mapper_remembers_how_its_pictures_were_made_ready(tmp_path):
     clip = FakeClip()
     clip.preprocessing = "deltaedit"
     store = extract_features(tiny_generator(), clip, 20, tmp_path / "store")
-    mapper = train_mapper(store, MapperTraining(steps=1, hidden=4, depth=2), tmp_path / "mapper")
+    mapper = train_mapper(store, MapperTraining(steps=1, mapper=MapperConfig(hidden=4, depth=2)), tmp_path / "mapper")
     assert DeltaMapper.load(tmp_path / "mapper" / "mapper.safetensors").config.preprocessing == "deltaedit"
     assert mapper.config.preprocessing == "deltaedit"
 
@@ -107,18 +108,38 @@ def test_default_folder_is_in_the_store_and_named_after_the_run(store):
     assert len(list(store.folder.glob("mapper-*/mapper.safetensors"))) == 2
 
 
-@pytest.mark.parametrize("loss", ["both", "mse", "cosine"])
-def test_loss_is_that_of_the_paper_or_its_ablation(store, tmp_path, loss):
-    row = train_mapper(store, replace(SHORT, steps=1, loss=loss), tmp_path).history[-1]
-    wanted = {"both": row["mse"] + 1 - row["cosine"], "mse": row["mse"], "cosine": 1 - row["cosine"]}
-    assert math.isclose(row["loss"], wanted[loss], rel_tol=1e-5)
+TEXTBOOK = {  # each term of a loss in a line
+    "mse": lambda x, y: sum((a - b) ** 2 for a, b in zip(x.flatten(), y.flatten(), strict=True)) / x.numel(),
+    "cosine": lambda x, y: 1 - sum(a @ b / (a @ a * (b @ b)) ** 0.5 for a, b in zip(x, y, strict=True)) / len(x),
+}
+
+
+@pytest.mark.parametrize("term", LOSSES)
+def test_each_term_of_a_loss_is_the_textbooks_and_learns(store, tmp_path, term):
+    """A new term needs its line above: without one, or with one that says something else, this fails."""
+    x, y = torch.randn(2, 3, 5, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(mapper_loss(x, y, term), TEXTBOOK[term](x, y))
+    torch.testing.assert_close(mapper_loss(x, x, term), torch.tensor(0.0), atol=1e-6, rtol=0)
+    history = train_mapper(store, replace(SHORT, steps=100, loss=term), tmp_path).history
+    assert history[-1]["validation_loss"] < history[0]["loss"]
+
+
+def test_terms_add_up(store, tmp_path):
+    x, y = torch.randn(2, 3, 5, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(mapper_loss(x, y), sum(of(x, y) for of in TEXTBOOK.values()))
+    row = train_mapper(store, replace(SHORT, steps=1), tmp_path).history[-1]
+    assert math.isclose(row["loss"], row["mse"] + 1 - row["cosine"], rel_tol=1e-5)
 
 
 def test_ablations_change_what_the_mapper_is_told(store, tmp_path):
     """What the condition is, what of it, and where the edit is made."""
+
+    def small(**sizes) -> MapperTraining:
+        return replace(SHORT, steps=1, mapper=MapperConfig(**sizes))
+
     feature, s = store.image_feature[:2].float(), store.s[:2].float()
     told = {
-        condition: train_mapper(store, replace(SHORT, steps=1, condition=condition), tmp_path / condition)
+        condition: train_mapper(store, small(condition=condition), tmp_path / condition)
         for condition in ("unit delta", "delta", "target")
     }
     a, b = feature
@@ -126,11 +147,11 @@ def test_ablations_change_what_the_mapper_is_told(store, tmp_path):
     torch.testing.assert_close(told["delta"].delta(a, b), b - a)
     assert torch.equal(told["target"].delta(a, b), b)
 
-    blind = train_mapper(store, replace(SHORT, steps=1, sees_source=False), tmp_path / "blind")
+    blind = train_mapper(store, small(sees_source=False), tmp_path / "blind")
     assert torch.equal(blind(s, feature, a), blind(s, feature.flip(0), a))
     assert not torch.equal(told["delta"](s, feature, a), told["delta"](s, feature.flip(0), a))
 
-    whole = train_mapper(store, replace(SHORT, steps=1, groups=1), tmp_path / "one")
+    whole = train_mapper(store, small(groups=1), tmp_path / "one")
     whole = DeltaMapper.load(tmp_path / "one" / "mapper.safetensors")
     assert [name for name, _ in whole.named_children()] == ["whole"]
     assert whole(s, feature, a).shape == s.shape
@@ -162,8 +183,8 @@ def test_plateau_is_announced():
 def test_bad_input_is_named(store, tmp_path):
     with pytest.raises(ValueError, match="lr must be positive"):
         MapperTraining(lr=float("nan"))
-    with pytest.raises(ValueError, match="Got 'l1'"):
-        MapperTraining(loss="l1")
+    with pytest.raises(ValueError, match=r"a term of the loss must be 'mse' or 'cosine', with .* Got 'l1'"):
+        MapperTraining(loss="mse + l1")
     with pytest.raises(ValueError, match="at least 10 pictures"):
         train_mapper(FeatureStore.open(store.folder, n=5), SHORT, tmp_path)
     train_mapper(store, replace(SHORT, steps=2), tmp_path)

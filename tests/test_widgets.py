@@ -17,7 +17,7 @@ from PIL import Image
 from test_editor import HAT, OLD, tiny_editor
 
 from deltaedit import domains, widgets
-from deltaedit.inversion import Encoder, EncoderConfig
+from deltaedit.e4e import Encoder, EncoderConfig
 from deltaedit.session import Change
 from deltaedit.widgets import EditorWidget, changes_table
 

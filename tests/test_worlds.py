@@ -14,6 +14,7 @@ import torch.nn.functional as F
 
 import deltaedit
 from deltaedit import ClipEncoder, Domain, FeatureStore, domains, worlds
+from deltaedit.domain import CLIP
 from deltaedit.features import SHARD, shard_latents
 from deltaedit.worlds import captions, evaluate
 from deltaedit.worlds.captions import facts, negations
@@ -170,7 +171,7 @@ def test_paraphrases_are_of_words_that_captions_know_and_have_in_no_such_order(w
     words = {word for text in texts for word in re.findall(r"[\w-]+", text)}
     possible = pairs_in_captions(world)
     assert {pair for text in texts for pair in pairs_of_words(text)} <= possible
-    clip = ClipEncoder.load(Path(worlds.__file__).parent / world.name / "weights" / domains.CLIP)
+    clip = ClipEncoder.load(Path(worlds.__file__).parent / world.name / "weights" / CLIP)
     for goal in world.goals:
         assert set(goal.prompt.split()) <= words, goal.prompt
         assert not clip.unknown_words([goal.prompt])

@@ -8,28 +8,34 @@ ends in one ValueError that names it. Our own files, ``.safetensors``, are read 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from deltaedit import relevance
+from deltaedit import style_space
 from deltaedit.checkpoints import e4e, nvidia, released, rosinality
 from deltaedit.checkpoints.containers import opened
 from deltaedit.checkpoints.networks import WIDEST, State, fill
 from deltaedit.checkpoints.pickles import RefusedError
-from deltaedit.domains import GENERATOR
-from deltaedit.e4e import E4E
-from deltaedit.files import read_module
-from deltaedit.inversion import Encoder, EncoderConfig
+from deltaedit.domain import GENERATOR
+from deltaedit.e4e import E4E, Encoder
+from deltaedit.e4e import load_encoder as load_our_encoder
+from deltaedit.files import read_module, read_tensors
 from deltaedit.mapper import DeltaMapper
 from deltaedit.stylegan2 import Generator, GeneratorConfig
 
 __all__ = ["load_encoder", "load_generator", "load_mapper", "load_relevance"]
 
+ARCHITECTURES: dict[str, Callable[[dict], style_space.Generator]] = {
+    "stylegan2": lambda config: Generator(GeneratorConfig(**config)),
+}
+"""Makes a generator of the sizes that its ``save`` wrote, by the kind that it wrote beside them."""
 
-def load_generator(path: str | Path) -> Generator:
+
+def load_generator(path: str | Path) -> style_space.Generator:
     """Read a StyleGAN2 generator of 8 to 1024 px, of any widths.
 
     Args:
@@ -46,7 +52,7 @@ def load_generator(path: str | Path) -> Generator:
     """
     path = Path(path) / GENERATOR if Path(path).is_dir() else Path(path)
     if path.suffix == ".safetensors":
-        return Generator.load(path)
+        return read_module(path, lambda about: ARCHITECTURES[about.get("kind", "stylegan2")](about["config"]))
     with opened(path) as file:
         if nvidia.holds_generator(file.data):
             return _generator(*nvidia.read(file))
@@ -90,10 +96,10 @@ def load_relevance(path: str | Path) -> Tensor:
         relevance, float32, on the CPU.
 
     Raises:
-        ValueError: if the file is missing or damaged, or holds something else.
+        ValueError: if the file is missing or damaged, holds something else, or an estimate that is not finished.
     """
     if Path(path).suffix == ".safetensors":
-        return relevance.load_relevance(path)
+        return _our_relevance(path)
     try:
         array = np.lib.format.open_memmap(path, mode="r")  # mapped: what its head promises must be there; no pickles
     except FileNotFoundError:
@@ -118,7 +124,7 @@ def load_encoder(path: str | Path) -> Encoder | E4E:
         ValueError: if the file is missing or damaged, or holds another kind of encoder, which is named.
     """
     if Path(path).suffix == ".safetensors":
-        return read_module(path, _our_encoder)
+        return load_our_encoder(path)
     with opened(path) as file:
         state, config = e4e.read(file)
         if config.num_ws > 18:
@@ -126,8 +132,13 @@ def load_encoder(path: str | Path) -> Encoder | E4E:
         return fill(lambda: E4E(config), state, f"e4e encoder for {config.num_ws} layers")
 
 
-def _our_encoder(about: dict) -> Encoder | E4E:
-    return E4E.of(about["config"]) if about["kind"] == "e4e" else Encoder(EncoderConfig(**about["config"]))
+def _our_relevance(path: str | Path) -> Tensor:
+    tensors, about = read_tensors(path)
+    if "relevance" not in tensors:
+        raise ValueError(f"{path} holds no relevance but {sorted(tensors)[:3]}: check the path.")
+    if not about.get("finished", True):
+        raise ValueError(f"{path} holds an unfinished estimate: call estimate_relevance with it once more.")
+    return tensors["relevance"].float()
 
 
 def _generator(state: State, mapping_lr_mul: float = 0.01) -> Generator:

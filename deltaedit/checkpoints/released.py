@@ -7,7 +7,8 @@ import re
 from deltaedit.checkpoints.networks import State
 from deltaedit.checkpoints.pickles import RefusedError
 from deltaedit.mapper import MapperConfig
-from deltaedit.stylegan2 import GeneratorConfig, StyleLayout
+from deltaedit.style_space import StyleLayout
+from deltaedit.stylegan2 import GeneratorConfig
 
 _MODULES = {"sm": "style", "cm": "condition", "fm": "fusion"}
 _GROUPS = ("coarse", "medium", "fine")

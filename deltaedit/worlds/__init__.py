@@ -11,7 +11,7 @@ from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from deltaedit.domains import Domain
+    from deltaedit.domain import Domain
     from deltaedit.worlds.world import Examples, World
 
 ANYTHING = ("red", "old", "dark", "blue", "white", "small", "green", "bright", "golden")
@@ -63,7 +63,8 @@ def prompts(domain: Domain) -> tuple[str, ...]:
 
 def stand_in(name_or_folder: str | Path, instead: str) -> str | Path:
     """The domain itself where a world of ours draws its pictures; else ``instead``, and that is said."""
-    from deltaedit.domains import Domain, find  # here: it takes torch
+    from deltaedit.domain import Domain  # here: they take torch
+    from deltaedit.domains import find
 
     if Domain.read(find(name_or_folder)).world is not None:
         return name_or_folder

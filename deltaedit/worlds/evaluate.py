@@ -178,7 +178,7 @@ def score_samples(editor: Editor, judge: Judge, n: int = 10_000, seed: int = HEL
         return torch.cat(embeddings), torch.cat(factors)
 
     def painted(block: Tensor) -> Tensor:
-        return world.render(block, generator.config.resolution)
+        return world.render(block, generator.resolution)
 
     def likeness(embedding: Tensor) -> dict[str, float]:
         precision, recall = precision_recall(real, embedding, k)
@@ -187,7 +187,7 @@ def score_samples(editor: Editor, judge: Judge, n: int = 10_000, seed: int = HEL
     first, second = (world.sample(n, torch.Generator().manual_seed(s)) for s in (seed, seed + 1))
     real, of_renders = look(painted, first, "renders")
     others, _ = look(painted, second, "other renders")
-    z = latents(n, generator.config.z_dim, seed)
+    z = latents(n, generator.z_dim, seed)
     drawn, of_samples = look(lambda z: generator(z, editor.domain.truncation), z, "samples")
     return SampleScore(likeness(drawn), likeness(others),
                        frequencies(world, of_samples), frequencies(world, of_renders))  # fmt: skip
@@ -346,7 +346,7 @@ def score_inversion(editor: Editor, judge: Judge, n: int = 200, seed: int = HELD
         ``kept_<name>`` for each; ``difference``: mean absolute, of pixels in [-1, 1]; and ``summary`` of the edits.
     """
     table = judge.world.table
-    image, _ = held_out(judge.world, n, editor.generator.config.resolution, seed)
+    image, _ = held_out(judge.world, n, editor.generator.resolution, seed)
     latent = editor.invert(image)
     before, after = judge.read(image.to(editor.device)), judge.read(latent.tensor.clamp(-1, 1))
     seen = table.visible(before)

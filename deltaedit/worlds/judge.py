@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from deltaedit.devices import half_precision
 from deltaedit.files import read_module, write_tensors
-from deltaedit.loop import Step, fit, half_precision, learning_rate
+from deltaedit.loop import Step, fit, learning_rate
 from deltaedit.worlds import named
 from deltaedit.worlds.pool import Pool
 from deltaedit.worlds.table import Binary, Choice, Table

@@ -19,13 +19,15 @@ import torch
 from torch import Tensor
 
 from deltaedit.clip import ClipEncoder
-from deltaedit.domains import CLIP, ENCODER, GENERATOR, Domain
-from deltaedit.domains import MAPPER as MAPPER_FILE
+from deltaedit.domain import CLIP, ENCODER, GENERATOR, Domain
+from deltaedit.domain import MAPPER as MAPPER_FILE
 from deltaedit.editor import Editor
 from deltaedit.features import extract_features
 from deltaedit.files import write_json, write_tensors
-from deltaedit.inversion import EncoderTraining, resize, train_encoder
+from deltaedit.inversion import EncoderTraining, train_encoder
+from deltaedit.mapper import MapperConfig
 from deltaedit.metrics import frechet_distance
+from deltaedit.pictures import resize
 from deltaedit.record import surroundings
 from deltaedit.relevance import estimate_relevance
 from deltaedit.stylegan2 import Generator
@@ -43,8 +45,15 @@ RESOLUTION = 64
 PERCEPTION = JudgeTraining(model=JudgeConfig(width=24), seed=2000)
 """The network of the generator's perceptual distance: like the judge, but another one, so that none grades itself."""
 PARTS = ("judge", "clip", "generator", "domain", "encoder")
-MAPPER = MapperTraining(steps=4000, batch_size=256, lr=0.2, warmup=100, cooldown=0.5, standardize=True, hidden=256,
-                        last_activation=False)  # fmt: skip
+MAPPER = MapperTraining(
+    steps=4000,
+    batch_size=256,
+    lr=0.2,
+    warmup=100,
+    cooldown=0.5,
+    standardize=True,
+    mapper=MapperConfig(hidden=256, last_activation=False),
+)
 """A miniature's mapper: unlike the paper's its last layer is linear, and channels count in their own spread."""
 DIFFERENCES = "relevance-differences.safetensors"
 """StyleCLIP's estimate, by finite differences: kept for comparison, beside the regression that edits take."""
@@ -111,7 +120,7 @@ def drawn_as_asked(generator: Generator, judge: Judge, n: int = 2048,
     Returns:
         The shares by attribute, and the Fréchet distance to the embeddings of pictures in ``real``; 0 without.
     """
-    z = latents(n, generator.config.z_dim, evaluate.HELD_OUT).to(generator.w_avg.device)
+    z = latents(n, generator.z_dim, evaluate.HELD_OUT).to(generator.w_avg.device)
     image = torch.cat([generator(block).clamp(-1, 1) for block in z.split(64)])
     seen = accuracy(judge, image, judge.world.factors_from_z(z))
     return seen, 0.0 if real is None else frechet_distance(real, embeddings(judge, image))
@@ -182,7 +191,7 @@ def make_encoder(pool: Pool, runs: Path, out: Path, config: EncoderTraining = En
 
     def pictures(n: int, rng: torch.Generator) -> Tensor:
         index = torch.randint(len(pool), (n,), generator=rng, device=pool.z.device)
-        return resize(pool.images(index), editor.generator.config.resolution)
+        return resize(pool.images(index), editor.generator.resolution)
 
     editor.encoder, log = train_encoder(editor.generator, runs / f"encoder-{editor.generator.fingerprint()}", config,
                                         pictures=pictures, features=editor.clip.encode_image)  # fmt: skip

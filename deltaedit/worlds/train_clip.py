@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from deltaedit import _torchvision  # noqa: F401  before open_clip
-from deltaedit.loop import Step, fit, half_precision, learning_rate
+from deltaedit.devices import half_precision
+from deltaedit.loop import Step, fit, learning_rate
 from deltaedit.worlds.pool import Pool
 from deltaedit.worlds.world import World
 

@@ -20,7 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deltaedit.loop import Step, fit, half_precision, learning_rate
+from deltaedit.devices import half_precision
+from deltaedit.loop import Step, fit, learning_rate
 from deltaedit.stylegan2 import Discriminator, Generator, GeneratorConfig
 from deltaedit.worlds.judge import Judge, judge_loss
 from deltaedit.worlds.pool import Pool
@@ -100,7 +101,7 @@ def teach_mapping(world: World, generator: Generator, folder: str | Path, steps:
     def step_fn(step: int, rng: torch.Generator) -> dict[str, Tensor]:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, steps, lr)
-        z = torch.randn(batch_size, generator.config.z_dim, generator=rng, device=device)
+        z = torch.randn(batch_size, generator.z_dim, generator=rng, device=device)
         w, factors = generator.mapping(z), world.factors_from_z(z)
         loss = judge_loss(world.table, world.table.by_name(read(w)), factors, torch.ones_like(factors))
         optimizer.zero_grad(set_to_none=True)

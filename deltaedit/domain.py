@@ -1,0 +1,127 @@
+"""A domain: a generator with its CLIP model, mapper and relevance in one folder; its card, and what must fit."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from torch import Tensor
+
+from deltaedit.e4e import E4E, Encoder
+from deltaedit.files import write_json
+from deltaedit.mapper import DeltaMapper
+from deltaedit.pictures import PREPROCESSINGS
+from deltaedit.style_space import Generator
+
+CARD = "domain.json"
+GENERATOR, CLIP, MAPPER, RELEVANCE, ENCODER = (
+    f"{n}.safetensors" for n in ("generator", "clip", "mapper", "relevance", "encoder")
+)
+
+RELEASED = {"threshold": 0.03, "preprocessing": "deltaedit", "raw_threshold": True, "photo_feature": True}
+"""What DeltaEdit's released mapper and relevance matrix need of a ``Domain``."""
+
+
+@dataclass(frozen=True)
+class Domain:
+    """What an editor needs to know of a domain beside its models: the content of ``domain.json``.
+
+    Attributes:
+        name: for people and for ``Edit.to_json``.
+        neutral: prompt of a picture of which nothing is known.
+        threshold: least ``|relevance @ delta_text|``, ``delta_text`` of unit norm, of a channel that moves. The
+            published 0.03 is for text differences before they are scaled; see ``relevance_mask``.
+        truncation: of sampled latents; 1 as in the paper.
+        gain: what strength 1 multiplies the mapper's output by; 1 as in the paper.
+        tail: share of samples, at each end of a style channel, that edits do not push it into; 0 lets them go anywhere,
+            as in the paper.
+        world: the procedural world whose pictures the generator draws, if it is one of ours.
+        align: whether the generator was trained on faces aligned as FFHQ's are, and pictures from outside must be too.
+        preprocessing: how pictures are made ready for CLIP; see ``ClipEncoder``.
+        raw_threshold: whether ``threshold`` is for ``delta_text`` before it is scaled to unit norm, as published.
+        photo_feature: whether the image feature of a picture from outside is the picture's own, as published, or that
+            of what the generator draws instead of it.
+    """
+
+    name: str = "custom"
+    neutral: str = "face"
+    threshold: float = 0.03
+    truncation: float = 1.0
+    gain: float = 1.0
+    tail: float = 0.0
+    world: str | None = None
+    align: bool = False
+    preprocessing: str = "clip"
+    raw_threshold: bool = False
+    photo_feature: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("name", "neutral"):
+            if not isinstance(getattr(self, name), str) or not getattr(self, name).strip():
+                raise ValueError(f"{name} of a domain must be some words. Got {getattr(self, name)!r}.")
+        for name in ("threshold", "truncation", "gain", "tail"):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not math.isfinite(value):
+                raise ValueError(f"{name} of a domain must be a finite number. Got {value!r}.")
+        if self.preprocessing not in PREPROCESSINGS:
+            known = " or ".join(map(repr, PREPROCESSINGS))
+            raise ValueError(f"preprocessing of a domain must be {known}. Got {self.preprocessing!r}.")
+        for name in ("align", "raw_threshold", "photo_feature"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} of a domain must be true or false. Got {getattr(self, name)!r}.")
+        if not 0 <= self.tail < 0.5:
+            raise ValueError(f"tail of a domain must be from 0 to below 0.5. Got {self.tail}.")
+
+    def write(self, folder: str | Path) -> None:
+        """Write ``domain.json`` into a folder."""
+        write_json(Path(folder) / CARD, asdict(self))
+
+    @classmethod
+    def read(cls, folder: str | Path) -> Domain:
+        """Read ``domain.json`` from a folder; entries that this version does not know are left aside.
+
+        Raises:
+            ValueError: if it is missing or damaged.
+        """
+        path = Path(folder) / CARD
+        if not path.is_file():
+            raise ValueError(f"{folder} is no domain: it has no {CARD}. Editor.save_pretrained makes such a folder.")
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            return cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})
+        except (ValueError, TypeError, AttributeError) as error:
+            raise ValueError(f"{path} is damaged ({error}): fetch it or save the domain again.") from None
+
+
+def check_fit(
+    generator: Generator,
+    dim: int | None = None,
+    mapper: DeltaMapper | None = None,
+    relevance: Tensor | None = None,
+    encoder: Encoder | E4E | None = None,
+) -> None:
+    """Raise ValueError, naming both sides, if parts of a domain do not fit each other; those there are.
+
+    Args:
+        dim: feature size of CLIP; where it is not known, the mapper's.
+    """
+    size = generator.layout.size
+    if mapper is not None:
+        if mapper.layout != generator.layout:
+            raise ValueError(
+                f"mapper and generator must have the same style widths. "
+                f"Got {mapper.layout.dims} and {generator.layout.dims}."
+            )
+        dim = mapper.config.feature_dim if dim is None else dim
+        if mapper.config.feature_dim != dim:
+            raise ValueError(f"mapper and CLIP must have one feature size. Got {mapper.config.feature_dim} and {dim}.")
+    if relevance is not None and relevance.shape != (size, relevance.shape[1] if dim is None else dim):
+        raise ValueError(f"relevance must have shape ({size}, {dim or 'D'}). Got {tuple(relevance.shape)}.")
+    if encoder is not None:
+        got, fits = (encoder.config.num_ws, encoder.config.w_dim), (generator.num_ws, generator.w_avg.shape[-1])
+        if got != fits:
+            raise ValueError(f"encoder and generator must have w_plus of one shape. Got {got} and {fits}.")
+
+

@@ -1,0 +1,146 @@
+"""What a style space is, and what a generator must do to be edited in one (DeltaEdit, section 3).
+
+The style space S holds the modulation vectors of a generator's layers, one after the other. Everything else here, from
+features to the live editor, uses a generator by the ``Generator`` protocol alone: a second architecture is one file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import accumulate, takewhile
+from pathlib import Path
+from typing import Literal, Protocol, Self
+
+import torch
+from torch import Tensor
+
+Noise = Literal["const", "random", "none"]
+
+
+@dataclass(frozen=True)
+class StyleGroup:
+    """A run of the style space that one third of the mapper edits: channels [start, stop) seen as layers x width."""
+
+    name: str
+    start: int
+    stop: int
+    layers: int
+    width: int
+
+
+@dataclass(frozen=True)
+class StyleLayout:
+    """How the style space is made of layers: ``dims[k]`` channels for layer k, concatenated in order."""
+
+    dims: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """S, the number of style channels."""
+        return sum(self.dims)
+
+    @property
+    def offsets(self) -> tuple[int, ...]:
+        """First channel of every layer, and S at the end."""
+        return (0, *accumulate(self.dims))
+
+    def split(self, s: Tensor) -> tuple[Tensor, ...]:
+        """Cut ``s`` (..., S) into one (..., dims[k]) for each layer.
+
+        Raises:
+            ValueError: if the last axis of ``s`` is not S.
+        """
+        if s.shape[-1] != self.size:
+            raise ValueError(f"s must have {self.size} style channels on its last axis. Got shape {tuple(s.shape)}.")
+        return s.split(self.dims, dim=-1)
+
+    @property
+    def groups(self) -> tuple[StyleGroup, StyleGroup, StyleGroup]:
+        """Coarse (the first 3 layers), medium (up to 4 more of one width) and fine (all others, concatenated to one).
+
+        For FFHQ at 1024 px that is 3 x 512, 4 x 512 and 2464, as in the paper (section 3).
+
+        Raises:
+            ValueError: if there are fewer than 5 layers, or the first 3 differ in width.
+        """
+        if len(self.dims) < 5 or len(set(self.dims[:3])) > 1:
+            raise ValueError(f"a mapper needs 5 layers or more, the first 3 of one width. Got widths {self.dims}.")
+        rest = self.dims[3:-1]  # the last layer is always fine
+        medium = len(list(takewhile(lambda d: d == rest[0], rest[:4])))
+        a, b = self.offsets[3], self.offsets[3 + medium]
+        return (
+            StyleGroup("coarse", 0, a, 3, self.dims[0]),
+            StyleGroup("medium", a, b, medium, self.dims[3]),
+            StyleGroup("fine", b, self.size, 1, self.size - b),
+        )
+
+
+class Generator(Protocol):
+    """What a generator must have, besides being a ``torch.nn.Module``: z -> w -> s -> image.
+
+    Under autocast w, s and image keep float32.
+
+    Attributes:
+        layout: of its style space.
+        z_dim: numbers that a picture is drawn from.
+        num_ws: L of ``w_plus``.
+        w_avg: (w_dim,), the mean w, on the generator's device.
+        resolution: of its pictures, in pixels.
+        batch_size: pictures to draw at a time, so that they fit into memory.
+    """
+
+    layout: StyleLayout
+    z_dim: int
+    num_ws: int
+    w_avg: Tensor
+    resolution: int
+    batch_size: int
+
+    def mapping(self, z: Tensor, truncation: float = 1.0) -> Tensor:
+        """``w`` (B, w_dim) of ``z`` (B, z_dim), drawn towards ``w_avg`` where ``truncation`` is below 1."""
+
+    def styles(self, w: Tensor) -> Tensor:
+        """Style code ``s`` (B, S) of ``w`` (B, w_dim) or ``w_plus`` (B, num_ws, w_dim), affine in either."""
+
+    def synthesize(
+        self,
+        s: Tensor,
+        w: Tensor,
+        noise: Noise = "const",
+        rng: torch.Generator | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> Tensor:
+        """Image (B, 3, resolution, resolution), float32, about [-1, 1], of ``s``, and of ``w`` where S is not all.
+
+        Of the layers whose pictures are large, as many as the architecture bears are computed in ``dtype``.
+        """
+
+    def fingerprint(self) -> str:
+        """Twelve hexadecimal digits that tell these weights from others."""
+
+    def save(self, path: str | Path) -> None:
+        """Write weights and configuration to one safetensors file, under a temporary name first."""
+
+    @classmethod
+    def load(cls, path: str | Path, device: str | torch.device = "cpu") -> Self:
+        """Read what ``save`` wrote, in evaluation mode; raises ``ValueError`` if it is missing or another model."""
+
+
+def as_w_plus(generator: Generator, w: Tensor) -> Tensor:
+    """``w_plus`` (B, num_ws, w_dim) of ``w`` (B, w_dim), the same for all layers, or as it is.
+
+    Raises:
+        ValueError: if w has neither shape.
+    """
+    d = generator.w_avg.shape[-1]
+    if w.shape[1:] == (d,):
+        return w[:, None].expand(-1, generator.num_ws, -1)
+    if w.shape[1:] == (generator.num_ws, d):
+        return w
+    raise ValueError(f"w must have shape (B, {d}) or (B, {generator.num_ws}, {d}). Got {tuple(w.shape)}.")
+
+
+def sample_w(generator: Generator, n: int, seed: int = 0, truncation: float = 1.0) -> Tensor:
+    """``w`` (n, w_dim) of ``n`` random z, on the generator's device; z is drawn on the CPU, the same everywhere."""
+    z = torch.randn(n, generator.z_dim, generator=torch.Generator().manual_seed(seed))
+    return generator.mapping(z.to(generator.w_avg.device), truncation)
