@@ -62,6 +62,12 @@ class ClipEncoder(nn.Module):
 
     Raises:
         ValueError: for another preprocessing.
+
+    >>> clip = Editor.from_pretrained("portraits").clip
+    >>> clip.encode_text(["face with glasses", "old face"]).shape
+    torch.Size([2, 128])
+    >>> float(clip.text_delta("face with glasses", neutral="face").norm())
+    1.0...
     """
 
     def __init__(self, model: nn.Module, tokenizer: Tokenizer, name: str, pretrained: str | None = None,

@@ -43,6 +43,9 @@ class Domain:
         raw_threshold: whether ``threshold`` is for ``delta_text`` before it is scaled to unit norm, as published.
         photo_feature: whether the image feature of a picture from outside is the picture's own, as published, or that
             of what the generator draws instead of it.
+
+    >>> Domain("my-cats", neutral="cat", threshold=0.1).gain
+    1.0
     """
 
     name: str = "custom"

@@ -177,6 +177,9 @@ class Encoder(nn.Module):
     Args:
         config: see ``EncoderConfig``.
         w_avg: (w_dim,), where it starts from.
+
+    >>> Encoder(EncoderConfig(w_dim=8, num_ws=5, resolution=16, width=8))(torch.zeros(1, 3, 64, 64)).shape
+    torch.Size([1, 5, 8])
     """
 
     w_avg: Tensor

@@ -70,6 +70,10 @@ class Latent(Pictures):
         image_feature: (B, D), unit norm.
         tensor: (B, 3, H, W), the pictures themselves, about [-1, 1].
         source: where they come from, such as seed and truncation.
+
+    >>> latent = Editor.from_pretrained("portraits").sample(seed=7, n=3)
+    >>> len(latent), latent[0].image.size
+    (3, (128, 128))
     """
 
     w: Tensor
@@ -115,6 +119,14 @@ class Edit(Pictures):
     """An edit of a latent: one direction or several, each with its strength; drawn when first looked at.
 
     Edits of the same latent add up: ``editor.edit(x, "face with hat") + editor.edit(x, "old face")``.
+
+    >>> editor = Editor.from_pretrained("portraits")
+    >>> latent = editor.sample(seed=7)
+    >>> edit = editor.edit(latent, "face with hat") + editor.edit(latent, "old face", strength=0.5)
+    >>> edit.prompt, edit.strengths
+    ('face with hat + old face', (1.0, 0.5))
+    >>> edit.with_strength(0.0).delta_s.any()
+    tensor(False)
     """
 
     editor: Editor
@@ -226,6 +238,13 @@ class Editor:
 
     Raises:
         ValueError: if the parts do not fit each other.
+
+    >>> editor = Editor.from_pretrained("portraits")
+    >>> edit = editor.edit(editor.sample(seed=7), "face with glasses", strength=1.0)
+    >>> edit.image.size
+    (128, 128)
+    >>> editor.replay(edit.to_json()).prompt
+    'face with glasses'
     """
 
     def __init__(

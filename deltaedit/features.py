@@ -53,6 +53,11 @@ class FeatureStore:
         manifest: style widths, seed, truncation, fingerprints of generator and CLIP, and ``n``, the samples asked for;
             where pictures were added, from how many files, and by which encoder.
         pictures: number of them in each of their files.
+
+    >>> editor = Editor.from_pretrained("portraits")
+    >>> store = extract_features(editor.generator, editor.clip, 64, "features")
+    >>> FeatureStore.open("features", n=10).image_feature.shape
+    torch.Size([10, 128])
     """
 
     folder: Path
@@ -182,6 +187,10 @@ def extract_features(
     Raises:
         ValueError: if a number is out of range, or ``out`` holds features of another run.
         FloatingPointError: if a feature is not finite.
+
+    >>> editor = Editor.from_pretrained("portraits")
+    >>> len(extract_features(editor.generator, editor.clip, 64, "features"))
+    64
     """
     batch_size = generator.batch_size if batch_size is None else batch_size
     if n < 1 or batch_size < 1:
@@ -256,6 +265,13 @@ def add_pictures(
         ValueError: if the folder holds no pictures that can be read, or the store has other pictures already or is of
             another generator or CLIP.
         FloatingPointError: if a feature is not finite.
+
+    >>> editor = Editor.from_pretrained("portraits")
+    >>> store = extract_features(editor.generator, editor.clip, 16, "features-and-pictures")
+    >>> Path("pictures").mkdir(exist_ok=True)
+    >>> editor.sample(seed=1).image.save("pictures/me.png")
+    >>> len(add_pictures(store, "pictures", editor.generator, editor.clip, editor.encoder))
+    17
     """
     ours = {"generator": generator.fingerprint(), **clip_identity(clip)}
     refuse_other_run(store.folder, {key: store.manifest.get(key) for key in ours}, ours)

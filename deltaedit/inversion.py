@@ -81,6 +81,11 @@ def train_encoder(generator: Generator, folder: str | Path, config: EncoderTrain
 
     Returns:
         The encoder, in evaluation mode, and the log.
+
+    >>> generator = Generator(GeneratorConfig(resolution=16, z_dim=8, w_dim=8, channel_base=64))
+    >>> encoder, log = train_encoder(generator, "encoder", EncoderTraining(steps=2, batch_size=2, width=8))
+    >>> encoder(torch.zeros(1, 3, 16, 16)).shape == (1, generator.num_ws, 8)
+    True
     """
     device = generator.w_avg.device
     with torch.random.fork_rng(devices=[]):

@@ -34,6 +34,9 @@ class MapperConfig:
             or the feature to arrive at (what the paper argues against).
         sees_source: whether the feature of the picture itself is part of the condition, as in the paper.
         groups: 3 for coarse, medium and fine modules, as in the paper, 1 for one module for all layers.
+
+    >>> MapperConfig(dims=(8, 8, 8, 8, 4), feature_dim=16, hidden=4).depth
+    4
     """
 
     dims: tuple[int, ...] = ()
@@ -106,6 +109,11 @@ class DeltaMapper(nn.Module):
 
     Args:
         config: sizes; see ``MapperConfig``.
+
+    >>> mapper = DeltaMapper(MapperConfig(dims=(8, 8, 8, 8, 4), feature_dim=16, hidden=4))
+    >>> s, image_feature, delta_image = torch.randn(2, 36), torch.randn(2, 16), torch.randn(2, 16)
+    >>> mapper(s, image_feature, delta_image).shape
+    torch.Size([2, 36])
     """
 
     s_mean: Tensor

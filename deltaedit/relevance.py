@@ -63,6 +63,11 @@ def estimate_relevance(
     Raises:
         ValueError: if a number is out of range, there is no ``clip`` for a generator, a store holds fewer than two
             pictures, or ``out`` holds another run's estimate.
+
+    >>> editor = Editor.from_pretrained("portraits")
+    >>> store = extract_features(editor.generator, editor.clip, 64, "features")
+    >>> estimate_relevance(store).shape == (editor.generator.layout.size, editor.clip.dim)
+    True
     """
     if isinstance(source, FeatureStore):
         return _regress(source, ridge, out)
@@ -119,6 +124,9 @@ def relevance_mask(relevance: Tensor, delta_text: Tensor, threshold: float) -> T
 
     Returns:
         bool, (S,).
+
+    >>> relevance_mask(torch.eye(3), torch.tensor([0.9, -0.5, 0.1]), threshold=0.3)
+    tensor([ True,  True, False])
     """
     return (relevance @ delta_text).abs() >= threshold
 

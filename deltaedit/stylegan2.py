@@ -32,6 +32,9 @@ class GeneratorConfig:
 
     A layer at ``r`` px has ``min(channel_max, channel_base // r)`` channels. ``channel_base`` is 32768 where other code
     says channel multiplier 2, and 16384 where it says 1.
+
+    >>> GeneratorConfig().layout.size  # of FFHQ's generator at 1024 px
+    6048
     """
 
     resolution: int = 1024
@@ -191,6 +194,11 @@ class Generator(nn.Module):
 
     Args:
         config: sizes; see ``GeneratorConfig``.
+
+    >>> generator = Generator(GeneratorConfig(resolution=16, z_dim=8, w_dim=8, channel_base=64))
+    >>> w = generator.mapping(torch.randn(2, 8))
+    >>> generator.synthesize(generator.styles(w), w).shape
+    torch.Size([2, 3, 16, 16])
     """
 
     w_avg: Tensor

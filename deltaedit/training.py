@@ -64,6 +64,9 @@ class MapperTraining:
         held_out: pictures at the end of the store kept for validation, at most a fifth of them.
         evaluate_every: steps between two validations, each of which also writes a checkpoint.
         seed: of weights and of pairs.
+
+    >>> MapperTraining(steps=1000, mapper=MapperConfig(hidden=256)).loss
+    'mse + cosine'
     """
 
     steps: int = 201_562
@@ -115,6 +118,14 @@ def train_mapper(
     Raises:
         ValueError: if the store has fewer than 10 pictures, or ``out`` is of another run.
         FloatingPointError: if the loss is not finite; the step is named, the last good checkpoint stays.
+
+    >>> editor = Editor.from_pretrained("portraits")
+    >>> store = extract_features(editor.generator, editor.clip, 64, "features")
+    >>> recipe = MapperTraining(steps=5, batch_size=16, mapper=MapperConfig(hidden=16))
+    >>> mapper = train_mapper(store, recipe)
+    DeltaMapper: 5 steps in 0 s, validation loss ..., cosine ...
+    >>> mapper.layout == editor.generator.layout
+    True
     """
     if len(store) < 10:
         raise ValueError(f"the store must have at least 10 pictures, better 10,000. Got {len(store)}.")
