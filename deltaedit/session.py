@@ -104,8 +104,14 @@ class Session:
         clock: seconds, for what counts as one move.
     """
 
-    def __init__(self, editor: Editor, judge: Judge | None = None, prompts: Sequence[str] = (), seed: int = 0,
-                 clock: Callable[[], float] = time.monotonic) -> None:  # fmt: skip
+    def __init__(
+        self,
+        editor: Editor,
+        judge: Judge | None = None,
+        prompts: Sequence[str] = (),
+        seed: int = 0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         desk = Desk(editor, judge, tuple(prompts))
         self.desks = [desk]
         self.timeline = [State(desk, _seed(seed), editor.domain.truncation, desk.threshold)]
@@ -316,8 +322,13 @@ class Session:
                 more = f", threshold={_short(threshold)}{more}"
             asked = [x[0] if len(x) == 1 else f"[{', '.join(x)}]" for x in (words, strengths)]
             edits.append(f"editor.edit(latent, {', '.join(asked)}{more})")
-        lines.append(f"picture = ({' + '.join(edits)}).image" if len(edits) > 1 else
-                     f"picture = {edits[0]}.image" if edits else "picture = latent.image")  # fmt: skip
+        lines.append(
+            f"picture = ({' + '.join(edits)}).image"
+            if len(edits) > 1
+            else f"picture = {edits[0]}.image"
+            if edits
+            else "picture = latent.image"
+        )
         return "\n".join(lines)
 
     def save(self, folder: str | Path = ".", state: State | None = None) -> tuple[Path, Path]:

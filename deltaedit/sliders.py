@@ -111,8 +111,9 @@ class Sweep:
 
     def __post_init__(self) -> None:
         if len(self.frames) != len(self.values) or len(self.frames) < 2:
-            raise ValueError("a sweep needs two frames or more and a value for each, "
-                             f"got {len(self.frames)} and {len(self.values)}.")  # fmt: skip
+            raise ValueError(
+                f"a sweep needs two frames or more and a value for each, got {len(self.frames)} and {len(self.values)}."
+            )
         if not 0 <= self.start < len(self.frames):
             raise ValueError(f"the first frame shown must be one of 0 … {len(self.frames) - 1}, got {self.start}.")
 
@@ -125,8 +126,9 @@ class Sweep:
         strip, n = self.strip(), len(self.frames)
         texts = [html.escape(number(value)) for value in self.values]
         caption, alt = html.escape(self.caption), html.escape(self.alt)
-        cells = "".join(f'<span><span class="frame" style="--row:{k}"></span>{text}</span>'
-                        for k, text in enumerate(texts))  # fmt: skip
+        cells = "".join(
+            f'<span><span class="frame" style="--row:{k}"></span>{text}</span>' for k, text in enumerate(texts)
+        )
         across = f"repeat(auto-fill,minmax(min(100%,{max(96, self.width // 3)}px),1fr))"
         return f"""{STYLE}
 <div class="reader sweep" role="group" aria-label="{caption}" style="--column:0;--row:{self.start};
@@ -169,14 +171,17 @@ class Bench:
         if not p * q or k < 2 or any(len(row) != q or any(len(part) != k for part in row) for row in self.frames):
             raise ValueError("a bench needs a frame for each picture, prompt and strength, and two strengths or more.")
         if 0 not in self.strengths or self.start not in self.strengths:
-            raise ValueError(f"strengths of a bench must have 0 and the first shown, {self.start:g}, among them. "
-                             f"Got {list(self.strengths)}.")  # fmt: skip
+            raise ValueError(
+                f"strengths of a bench must have 0 and the first shown, {self.start:g}, among them. "
+                f"Got {list(self.strengths)}."
+            )
         if p * q * self.side > LONGEST:
             raise ValueError(f"{p} pictures with {q} prompts, of {self.side} pixels, are too many: give fewer.")
 
     @classmethod
-    def of(cls, editor: Editor, latent: Latent, prompts: Sequence[str], strengths: Sequence[float],
-           **about: Any) -> Bench:  # fmt: skip
+    def of(
+        cls, editor: Editor, latent: Latent, prompts: Sequence[str], strengths: Sequence[float], **about: Any
+    ) -> Bench:
         """The bench of all pictures of a latent; ``about`` is what else a bench takes.
 
         Raises:
@@ -202,13 +207,20 @@ class Bench:
         zero, first = self.strengths.index(0), self.strengths.index(self.start)
         texts, prompts = list(map(number, self.strengths)), [html.escape(prompt) for prompt in self.prompts]
         kind, name = html.escape(self.kind), hashlib.sha256(frames).hexdigest()[:8]
-        choices = "".join(f"""<label><input type="radio" name="{name}" value="{i}" data-moves="--picture"
+        choices = "".join(
+            f"""<label><input type="radio" name="{name}" value="{i}" data-moves="--picture"
 autocomplete="off" aria-label="{kind} {i + 1}"{" checked" * (i == 0)}>
-<span class="frame" style="--picture:{i};--prompt:0;--column:{zero}"></span></label>""" for i in range(p))  # fmt: skip
+<span class="frame" style="--picture:{i};--prompt:0;--column:{zero}"></span></label>"""
+            for i in range(p)
+        )
         options = "".join(f'<option value="{j}">{prompt}</option>' for j, prompt in enumerate(prompts))
-        cells = "".join(f"<span>{prompt}</span>" + "".join(
-            f'<span class="frame" style="--picture:{i};--prompt:{j};--column:{first}"></span>' for i in range(p))
-            for j, prompt in enumerate(prompts))  # fmt: skip
+        cells = "".join(
+            f"<span>{prompt}</span>"
+            + "".join(
+                f'<span class="frame" style="--picture:{i};--prompt:{j};--column:{first}"></span>' for i in range(p)
+            )
+            for j, prompt in enumerate(prompts)
+        )
         return f"""{STYLE}
 <div class="reader bench" role="group" aria-label="Edits to choose from" data-texts="{"|".join(texts)}"
 oninput="{BENCH_MOVES}" style="--picture:0;--prompt:0;--column:{first};--prompts:{q};

@@ -63,8 +63,16 @@ class EditorWidget(iw.VBox):
         session: where everything stands; see ``Session``.
     """
 
-    def __init__(self, editor: Editor, judge: Judge | None = None, prompts: Sequence[str] = (), seed: int = 0,
-                 steps: int | None = None, folder: str | Path = ".", size: int = 360) -> None:  # fmt: skip
+    def __init__(
+        self,
+        editor: Editor,
+        judge: Judge | None = None,
+        prompts: Sequence[str] = (),
+        seed: int = 0,
+        steps: int | None = None,
+        folder: str | Path = ".",
+        size: int = 360,
+    ) -> None:
         self.session = Session(editor, judge, prompts, seed)
         self._steps, self._folder = steps, Path(folder)
         self._drawing, self._finding = Newest(self._failed), Newest(self._failed)
@@ -78,9 +86,10 @@ class EditorWidget(iw.VBox):
         self.add_class("deltaedit").add_class(mark := f"deltaedit-{next(NUMBERS)}")
         self._make_controls(mark)
         self.children = [
-            iw.HTML(f'<style onload="{html.escape(NAMES)}">{STYLE}</style>').add_class("deltaedit-css"), self.divider,
+            iw.HTML(f'<style onload="{html.escape(NAMES)}">{STYLE}</style>').add_class("deltaedit-css"),
+            self.divider,
             iw.HBox([self._stage(size), self._panel()]).add_class("deltaedit-main"),
-        ]  # fmt: skip
+        ]
         self._sync()
         self._draw(self.session.state, self._drawing.overtaken)
 
@@ -108,8 +117,15 @@ class EditorWidget(iw.VBox):
         self.seed = iw.BoundedIntText(min=0, max=SEEDS - 1, description="seed", layout=iw.Layout(width="13em"))
         self.truncation = iw.FloatSlider(min=0, max=1, step=0.05, description="truncation", layout=wide)
         self.truncation.tooltip = "truncation: 0 for the average picture, 1 for all variety"
-        self.wipe = iw.IntSlider(0, 0, 100, description="wipe", readout=False, layout=wide,
-                                 tooltip="wipe: per cent of the picture that are as before")  # fmt: skip
+        self.wipe = iw.IntSlider(
+            0,
+            0,
+            100,
+            description="wipe",
+            readout=False,
+            layout=wide,
+            tooltip="wipe: per cent of the picture that are as before",
+        )
         self.divider = iw.HTML().add_class("deltaedit-css")
         self.hold = iw.Button(description="Hold to compare", tooltip="shows the picture before, while pressed")
         self.hold.add_class("deltaedit-hold")
@@ -150,8 +166,10 @@ class EditorWidget(iw.VBox):
 
         def wipe(_: object = None) -> None:
             at = f"{self.wipe.value}%"
-            self.divider.value = (f"<style>.{mark} .deltaedit-after{{clip-path:inset(0 0 0 {at})}}"
-                                  f".{mark} .deltaedit-stack::after{{left:{at}}}</style>")  # fmt: skip
+            self.divider.value = (
+                f"<style>.{mark} .deltaedit-after{{clip-path:inset(0 0 0 {at})}}"
+                f".{mark} .deltaedit-stack::after{{left:{at}}}</style>"
+            )
 
         self.wipe.observe(wipe, "value")
         wipe()
@@ -173,13 +191,24 @@ class EditorWidget(iw.VBox):
         def buttons(*names: str) -> iw.Widget:
             return bar(*(self.buttons[name] for name in names))
 
-        return iw.VBox([
-            bar(self.prompt, self.buttons["Add"]), self.message, self.offer,
-            buttons("Load its domain", "Load anyway", "Leave it"), self.rows,
-            bar(self.threshold), bar(self.seed, self.buttons["Another"]), bar(self.truncation),
-            bar(self.upload, self.open), self.refused, bar(self.progress),
-            buttons("Undo", "Redo", "Reset", "Save", "Code"), self.told, self.strip,
-        ]).add_class("deltaedit-panel")  # fmt: skip
+        return iw.VBox(
+            [
+                bar(self.prompt, self.buttons["Add"]),
+                self.message,
+                self.offer,
+                buttons("Load its domain", "Load anyway", "Leave it"),
+                self.rows,
+                bar(self.threshold),
+                bar(self.seed, self.buttons["Another"]),
+                bar(self.truncation),
+                bar(self.upload, self.open),
+                self.refused,
+                bar(self.progress),
+                buttons("Undo", "Redo", "Reset", "Save", "Code"),
+                self.told,
+                self.strip,
+            ]
+        ).add_class("deltaedit-panel")
 
     # What a touch does.
 
@@ -410,8 +439,9 @@ class Row(iw.HBox):
 
     def __init__(self) -> None:
         self.on = iw.Checkbox(indent=False, layout=iw.Layout(flex="1 1 10em", width="auto", min_width="7em"))
-        self.strength = iw.FloatSlider(1, min=-2, max=2, step=0.05, readout_format=".2f",
-                                       layout=iw.Layout(flex="2 1 12em", width="auto"))  # fmt: skip
+        self.strength = iw.FloatSlider(
+            1, min=-2, max=2, step=0.05, readout_format=".2f", layout=iw.Layout(flex="2 1 12em", width="auto")
+        )
         self.strength.add_class("deltaedit-strength")
         self.delete = iw.Button(description="Delete")
         super().__init__([self.on, self.strength, self.delete])
@@ -466,12 +496,16 @@ def changes_table(changes: Sequence[Change], judged: bool) -> str:
     for c in shown:
         by = c.after - c.before
         kind = ' class="less"' if by < 0 else ""
-        lines.append(f'<tr><th scope="row" title="{html.escape(c.name)}">{html.escape(c.name)}</th>'
-                     f"<td>{_signed(c.before)}</td><td>{_signed(c.after)}</td>"
-                     f'<td><i{kind} style="--by:{abs(by) / most:.3f}"></i></td></tr>')  # fmt: skip
+        lines.append(
+            f'<tr><th scope="row" title="{html.escape(c.name)}">{html.escape(c.name)}</th>'
+            f"<td>{_signed(c.before)}</td><td>{_signed(c.after)}</td>"
+            f'<td><i{kind} style="--by:{abs(by) / most:.3f}"></i></td></tr>'
+        )
     head = "".join(f'<th scope="col">{name}</th>' for name in ("seen", "before", "after", "change"))
-    return (f'<table class="deltaedit-changes"><caption>{caption}</caption><thead><tr>{head}</tr></thead>'
-            f"<tbody>{''.join(lines)}</tbody></table>")  # fmt: skip
+    return (
+        f'<table class="deltaedit-changes"><caption>{caption}</caption><thead><tr>{head}</tr></thead>'
+        f"<tbody>{''.join(lines)}</tbody></table>"
+    )
 
 
 def _signed(value: float) -> str:

@@ -52,9 +52,17 @@ def test_the_stack_is_what_the_editor_makes_of_it(session):
 
 
 def test_every_step_can_be_undone(session):
-    steps = [lambda: session.add(HAT), lambda: session.strengthen(0, 0.3), lambda: session.switch(0, False),
-             lambda: session.limit(0.1), lambda: session.sample(seed=5), lambda: session.sample(truncation=0.2),
-             lambda: session.give(session.editor.sample(seed=9)), lambda: session.remove(0), session.reset]  # fmt: skip
+    steps = [
+        lambda: session.add(HAT),
+        lambda: session.strengthen(0, 0.3),
+        lambda: session.switch(0, False),
+        lambda: session.limit(0.1),
+        lambda: session.sample(seed=5),
+        lambda: session.sample(truncation=0.2),
+        lambda: session.give(session.editor.sample(seed=9)),
+        lambda: session.remove(0),
+        session.reset,
+    ]
     states = [session.state]
     for step in steps:
         session._clock.now += 5
@@ -100,8 +108,14 @@ def test_every_portrait_is_a_step(session):
     session.give(session.editor.sample(seed=3))
     session.sample(truncation=0.3)
     assert [(state.seed, state.truncation, state.given is None) for state in session.timeline] == [
-        (0, 1.0, True), (1, 1.0, True), (2, 1.0, True), (9, 1.0, True), (9, 0.8, True), (9, 0.8, False), (9, 0.3, True),
-    ]  # fmt: skip
+        (0, 1.0, True),
+        (1, 1.0, True),
+        (2, 1.0, True),
+        (9, 1.0, True),
+        (9, 0.8, True),
+        (9, 0.8, False),
+        (9, 0.3, True),
+    ]
 
 
 def test_only_what_changed_is_computed(session, monkeypatch):

@@ -56,8 +56,10 @@ def test_grid_places_pictures_and_words():
 
 
 def test_grid_breaks_long_headings_and_leaves_the_pictures_their_size():
-    plain, worded = (grid(torch.zeros(2, 3, 8, 8), columns=columns, rows=rows, size=1.0)
-                     for columns, rows in ((2, ()), (["face with sunglasses", "old face"], ["a row"])))  # fmt: skip
+    plain, worded = (
+        grid(torch.zeros(2, 3, 8, 8), columns=columns, rows=rows, size=1.0)
+        for columns, rows in ((2, ()), (["face with sunglasses", "old face"], ["a row"]))
+    )
     assert [axis.get_title() for axis in worded.axes] == ["face with\nsunglasses", "old face"]
     widths = []
     for figure in (plain, worded):

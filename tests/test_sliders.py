@@ -124,8 +124,11 @@ def test_bench_keeps_to_its_bytes():
 
 def test_bench_is_drawn_by_an_editor():
     def edit(j: int) -> SimpleNamespace:
-        return SimpleNamespace(with_strength=lambda x: SimpleNamespace(
-            images=[Image.new("RGB", (8, 8), (100 * i, 10 * j, round(100 * x))) for i in range(2)]))  # fmt: skip
+        return SimpleNamespace(
+            with_strength=lambda x: SimpleNamespace(
+                images=[Image.new("RGB", (8, 8), (100 * i, 10 * j, round(100 * x))) for i in range(2)]
+            )
+        )
 
     def edit_each(latent: range, prompts: list[str]) -> list[SimpleNamespace]:
         return [edit(j) for j in range(len(prompts))]

@@ -41,8 +41,15 @@ def press(widget: EditorWidget, name: str) -> None:
 
 
 def choose(upload, content: bytes, name: str = "file") -> None:
-    upload.value = ({"name": name, "type": "", "size": len(content), "content": memoryview(content),
-                     "last_modified": datetime.now(UTC)},)  # fmt: skip
+    upload.value = (
+        {
+            "name": name,
+            "type": "",
+            "size": len(content),
+            "content": memoryview(content),
+            "last_modified": datetime.now(UTC),
+        },
+    )
 
 
 def png(*size: int) -> bytes:
@@ -135,8 +142,12 @@ def test_while_a_slider_moves_only_the_newest_value_is_drawn(widget, monkeypatch
 
 def test_pictures_from_outside(widget):
     plain = widget.before.value
-    for content, message in ((b"abc", "cannot be read as a picture"), (png(4, 4), "8 pixels"), (b"", "cannot be read"),
-                             (bytes(51_000_000), "51 MB, and 50 is the most")):  # fmt: skip
+    for content, message in (
+        (b"abc", "cannot be read as a picture"),
+        (png(4, 4), "8 pixels"),
+        (b"", "cannot be read"),
+        (bytes(51_000_000), "51 MB, and 50 is the most"),
+    ):
         choose(widget.upload, content)
         assert widget.settle()
         assert message in widget.message.value
@@ -268,8 +279,7 @@ def test_a_recipe_of_another_domain_can_be_loaded_there_or_here(widget, tmp_path
 
 def test_while_a_recipe_is_loaded_the_editor_stays_usable(widget, monkeypatch):
     started, go_on, replay = threading.Event(), threading.Event(), widget.session.editor.replay
-    monkeypatch.setattr(widget.session.editor, "replay",
-                        lambda *x: (started.set(), go_on.wait(10), replay(*x))[-1])  # fmt: skip
+    monkeypatch.setattr(widget.session.editor, "replay", lambda *x: (started.set(), go_on.wait(10), replay(*x))[-1])
     choose(widget.open, widget.session.editor.edit(widget.session.editor.sample(seed=3), OLD).to_json().encode())
     assert started.wait(10)
     assert (widget.progress.layout.display, widget.progress.description) == (None, "loading it")
@@ -391,6 +401,11 @@ def test_an_interpreter_ends_while_a_picture_is_made():
         while not widget.progress.value: time.sleep(0.01)
         widget.prompt.value = "face with a hat"
     """
-    run = subprocess.run([sys.executable, "-W", "error", "-c", textwrap.dedent(code)], capture_output=True, text=True,
-                         timeout=120, cwd=Path(__file__).parents[1])  # fmt: skip
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=Path(__file__).parents[1],
+    )
     assert (run.returncode, run.stderr) == (0, "")

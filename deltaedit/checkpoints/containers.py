@@ -244,12 +244,21 @@ _CALLS: dict[str, Callable[..., Any]] = {
     # Kept as names only: options of a training, and NumPy's numbers among them.
     **{
         name: _record(name)
-        for name in ("argparse Namespace", "torch device", "_codecs encode", "numpy ndarray", "numpy dtype",
-                     "numpy.core.multiarray _reconstruct", "numpy.core.multiarray scalar",
-                     "numpy._core.multiarray _reconstruct", "numpy._core.multiarray scalar",
-                     "numpy.core.numeric _frombuffer", "numpy._core.numeric _frombuffer")
+        for name in (
+            "argparse Namespace",
+            "torch device",
+            "_codecs encode",
+            "numpy ndarray",
+            "numpy dtype",
+            "numpy.core.multiarray _reconstruct",
+            "numpy.core.multiarray scalar",
+            "numpy._core.multiarray _reconstruct",
+            "numpy._core.multiarray scalar",
+            "numpy.core.numeric _frombuffer",
+            "numpy._core.numeric _frombuffer",
+        )
     },
-}  # fmt: skip
+}
 
 
 def _resolve_storage(name: str) -> Callable[..., Any]:

@@ -30,9 +30,13 @@ def read(file: Checkpoint) -> tuple[State, float]:
     modules: dict[str, dict[str, Any]] = {}
     _collect(network, "", modules)
     state = file.tensors(
-        {f"{at}{name}": value for at, module in modules.items()
-         for part in ("_parameters", "_buffers") for name, value in module[part].items()}
-    )  # fmt: skip
+        {
+            f"{at}{name}": value
+            for at, module in modules.items()
+            for part in ("_parameters", "_buffers")
+            for name, value in module[part].items()
+        }
+    )
     _check(state, modules, network.name)
     return to_ours(state), float(modules["mapping.fc0."]["bias_gain"])
 

@@ -56,8 +56,15 @@ def facts(world: World, row: Tensor, seen: Tensor, rng: random.Random) -> tuple[
     return there, absent
 
 
-def told(world: World, row: Tensor, seen: Tensor, rng: random.Random, at_least: int = 1, at_most: int = 7,
-         negation: float = 0.22) -> list[Fact]:  # fmt: skip
+def told(
+    world: World,
+    row: Tensor,
+    seen: Tensor,
+    rng: random.Random,
+    at_least: int = 1,
+    at_most: int = 7,
+    negation: float = 0.22,
+) -> list[Fact]:
     """The facts that one caption tells, of ``world.apart`` never both; see ``captions`` and ``facts``."""
     there, absent = facts(world, row, seen, rng)
     count = 0 if rng.random() < 0.02 else rng.randint(at_least, at_most)
@@ -65,10 +72,16 @@ def told(world: World, row: Tensor, seen: Tensor, rng: random.Random, at_least: 
     names = rng.sample(list(there), min(len(there), count - negative))
     kept = {name for pair in world.apart for name, _ in pair}
     for pair in world.apart:
-        if all(name in there and shows(world.table.attribute(name), x, row[world.table.index[name]])
-               for name, x in pair):  # fmt: skip
-            names = _one_at_most(names, [name for name in there if name not in kept], len(names) / len(there),
-                                 [name for name, _ in pair], rng)  # fmt: skip
+        if all(
+            name in there and shows(world.table.attribute(name), x, row[world.table.index[name]]) for name, x in pair
+        ):
+            names = _one_at_most(
+                names,
+                [name for name in there if name not in kept],
+                len(names) / len(there),
+                [name for name, _ in pair],
+                rng,
+            )
     return [there[name] for name in names] + rng.sample(list(absent.values()), negative)
 
 
@@ -114,8 +127,14 @@ def sentence(world: World, chosen: Iterable[Fact], nouns: tuple[str, ...], rng: 
 
 def _merge(things: list[Fact], nouns: tuple[str, ...], rng: random.Random) -> list[Fact]:
     for noun in nouns:
-        same = [fact for fact in things if fact[1] == "with" and fact[0].endswith(f" {noun}")
-                and fact[0].count(" ") <= 2 and not fact[0].startswith(("no ", "a "))]  # fmt: skip
+        same = [
+            fact
+            for fact in things
+            if fact[1] == "with"
+            and fact[0].endswith(f" {noun}")
+            and fact[0].count(" ") <= 2
+            and not fact[0].startswith(("no ", "a "))
+        ]
         if len(same) > 1 and rng.random() < 0.6:
             words = [phrase.removesuffix(f" {noun}") for phrase, _ in same]
             things = [fact for fact in things if fact not in same] + [(f"{' '.join(words)} {noun}", same[0][1])]
@@ -132,8 +151,9 @@ def _joined(things: list[Fact]) -> str:
     return " ".join(([f"with {_listed(having)}"] if having else []) + other)
 
 
-def captions(world: World, factors: Tensor, rng: random.Random, at_least: int = 1, at_most: int = 7,
-             negation: float = 0.22) -> list[str]:  # fmt: skip
+def captions(
+    world: World, factors: Tensor, rng: random.Random, at_least: int = 1, at_most: int = 7, negation: float = 0.22
+) -> list[str]:
     """A true caption for every picture, naming a few of the things that can be seen in it or are known of it.
 
     Args:
@@ -189,8 +209,9 @@ def prompt(world: World, *values: tuple[str, bool | str]) -> str:
 
 
 @torch.no_grad()
-def caption_features(world: World, store: FeatureStore, clip: ClipEncoder, z_dim: int, seed: int = 0,
-                     batch_size: int = 256) -> Tensor:  # fmt: skip
+def caption_features(
+    world: World, store: FeatureStore, clip: ClipEncoder, z_dim: int, seed: int = 0, batch_size: int = 256
+) -> Tensor:
     """Text features (n, D) of a caption for each picture that a store was sampled with, for ``baselines.Captioned``.
 
     The caption tells of the picture that the latent stands for, as those tell that CLIP was trained with.
@@ -206,8 +227,10 @@ def caption_features(world: World, store: FeatureStore, clip: ClipEncoder, z_dim
         ValueError: if the store holds pictures that were not sampled, or truncated ones: their latents tell nothing.
     """
     if store.pictures or store.manifest["truncation"] != 1:
-        raise ValueError(f"captions are known of samples without truncation only. Got {sum(store.pictures)} other "
-                         f"pictures, and truncation {store.manifest['truncation']}.")  # fmt: skip
+        raise ValueError(
+            f"captions are known of samples without truncation only. Got {sum(store.pictures)} other "
+            f"pictures, and truncation {store.manifest['truncation']}."
+        )
     shards = range(-(-store.size // SHARD))
     z = torch.cat([shard_latents(store.manifest["seed"], k, z_dim) for k in shards])[: store.size]
     texts = captions(world, world.factors_from_z(z), random.Random(seed))

@@ -10,22 +10,57 @@ from torch import Tensor
 from deltaedit.worlds.painter import Color, Painter, box, ellipse, shade, stroke
 
 PALETTE: dict[str, dict[str, Color]] = {
-    "fur_color": {"orange": (0.95, 0.52, 0.14), "black": (0.15, 0.14, 0.18), "white": (0.96, 0.95, 0.94),
-                  "brown": (0.47, 0.27, 0.15), "grey": (0.57, 0.60, 0.66), "cream": (0.95, 0.80, 0.56)},
-    "eye_color": {"blue": (0.20, 0.62, 1.00), "green": (0.30, 0.80, 0.25), "yellow": (1.00, 0.82, 0.12),
-                  "brown": (0.50, 0.24, 0.06)},
+    "fur_color": {
+        "orange": (0.95, 0.52, 0.14),
+        "black": (0.15, 0.14, 0.18),
+        "white": (0.96, 0.95, 0.94),
+        "brown": (0.47, 0.27, 0.15),
+        "grey": (0.57, 0.60, 0.66),
+        "cream": (0.95, 0.80, 0.56),
+    },
+    "eye_color": {
+        "blue": (0.20, 0.62, 1.00),
+        "green": (0.30, 0.80, 0.25),
+        "yellow": (1.00, 0.82, 0.12),
+        "brown": (0.50, 0.24, 0.06),
+    },
     "nose_color": {"pink": (0.98, 0.52, 0.58), "black": (0.10, 0.08, 0.10)},
-    "collar_color": {"red": (0.88, 0.14, 0.18), "blue": (0.16, 0.38, 0.85), "green": (0.12, 0.62, 0.32),
-                     "yellow": (0.99, 0.80, 0.16)},
-    "scarf_color": {"red": (0.88, 0.14, 0.18), "blue": (0.16, 0.38, 0.85), "green": (0.12, 0.62, 0.32),
-                    "yellow": (0.99, 0.80, 0.16)},
-    "background": {"blue": (0.64, 0.81, 0.94), "green": (0.68, 0.86, 0.69), "pink": (0.97, 0.74, 0.79),
-                   "yellow": (0.98, 0.90, 0.62), "grey": (0.74, 0.74, 0.77)},
-}  # fmt: skip
-MARKS = ((0.66, 0.24, 0.03), (0.52, 0.50, 0.55), (0.36, 0.34, 0.38),  # stripes and spots, by the colour of the fur
-         (0.20, 0.10, 0.05), (0.24, 0.25, 0.31), (0.66, 0.42, 0.20))  # fmt: skip
-PATCHES = ((0.98, 0.95, 0.90), (0.95, 0.94, 0.93), (0.22, 0.20, 0.23),
-           (0.95, 0.86, 0.70), (0.95, 0.95, 0.96), (0.52, 0.30, 0.15))  # fmt: skip
+    "collar_color": {
+        "red": (0.88, 0.14, 0.18),
+        "blue": (0.16, 0.38, 0.85),
+        "green": (0.12, 0.62, 0.32),
+        "yellow": (0.99, 0.80, 0.16),
+    },
+    "scarf_color": {
+        "red": (0.88, 0.14, 0.18),
+        "blue": (0.16, 0.38, 0.85),
+        "green": (0.12, 0.62, 0.32),
+        "yellow": (0.99, 0.80, 0.16),
+    },
+    "background": {
+        "blue": (0.64, 0.81, 0.94),
+        "green": (0.68, 0.86, 0.69),
+        "pink": (0.97, 0.74, 0.79),
+        "yellow": (0.98, 0.90, 0.62),
+        "grey": (0.74, 0.74, 0.77),
+    },
+}
+MARKS = (
+    (0.66, 0.24, 0.03),
+    (0.52, 0.50, 0.55),
+    (0.36, 0.34, 0.38),  # stripes and spots, by the colour of the fur
+    (0.20, 0.10, 0.05),
+    (0.24, 0.25, 0.31),
+    (0.66, 0.42, 0.20),
+)
+PATCHES = (
+    (0.98, 0.95, 0.90),
+    (0.95, 0.94, 0.93),
+    (0.22, 0.20, 0.23),
+    (0.95, 0.86, 0.70),
+    (0.95, 0.95, 0.96),
+    (0.52, 0.30, 0.15),
+)
 PATTERNS = ("plain", "striped", "spotted", "patched")
 ZOOM = 0.87  # how much of the engine's frame is shown, for heads are to be large
 EYES = 0.205  # how far the eyes are from the middle; they lie at y = 0
@@ -197,8 +232,12 @@ def _head(p: Pet) -> None:
 
 def _muzzle_distance(p: Pet) -> Tensor:
     size = 1 - 0.10 * p.young
-    pads = ellipse(p.am - p.mix(0.085, 0.10) * size, p.y - p.mix(0.245, 0.305), p.mix(0.125, 0.17) * size,
-                   p.mix(0.095, 0.15) * size)  # fmt: skip
+    pads = ellipse(
+        p.am - p.mix(0.085, 0.10) * size,
+        p.y - p.mix(0.245, 0.305),
+        p.mix(0.125, 0.17) * size,
+        p.mix(0.095, 0.15) * size,
+    )
     bridge = ellipse(p.xm, p.y - p.mix(0.20, 0.18), p.mix(0.07, 0.135) * size, p.mix(0.08, 0.22) * size)
     chin = ellipse(p.xm, p.y - p.mix(0.30, 0.37), p.mix(0.10, 0.13) * size, p.mix(0.07, 0.10) * size)
     return torch.minimum(torch.minimum(pads, chin), bridge)
@@ -363,5 +402,23 @@ def _bow(p: Pet) -> None:
     p.paint(shade(color, -0.2), p.cover(knot) * on)
 
 
-PARTS = (_background, _body, _collar, _scarf, _ears_up, _head, _age, _muzzle, _mouth, _bell, _nose, _eyes, _brows,
-         _ears_down, _whiskers, _glasses, _hat, _bow)  # fmt: skip
+PARTS = (
+    _background,
+    _body,
+    _collar,
+    _scarf,
+    _ears_up,
+    _head,
+    _age,
+    _muzzle,
+    _mouth,
+    _bell,
+    _nose,
+    _eyes,
+    _brows,
+    _ears_down,
+    _whiskers,
+    _glasses,
+    _hat,
+    _bow,
+)

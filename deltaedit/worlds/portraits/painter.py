@@ -10,14 +10,30 @@ from torch import Tensor
 from deltaedit.worlds.painter import Color, Painter, box, ellipse, shade, stroke
 
 PALETTE: dict[str, dict[str, Color]] = {
-    "hair_color": {"black": (0.09, 0.08, 0.11), "brown": (0.40, 0.22, 0.11), "blond": (0.96, 0.80, 0.36),
-                   "red": (0.84, 0.30, 0.08), "grey": (0.76, 0.77, 0.80), "blue": (0.16, 0.36, 0.90)},
+    "hair_color": {
+        "black": (0.09, 0.08, 0.11),
+        "brown": (0.40, 0.22, 0.11),
+        "blond": (0.96, 0.80, 0.36),
+        "red": (0.84, 0.30, 0.08),
+        "grey": (0.76, 0.77, 0.80),
+        "blue": (0.16, 0.36, 0.90),
+    },
     "eye_color": {"brown": (0.34, 0.17, 0.05), "blue": (0.12, 0.50, 0.95), "green": (0.12, 0.66, 0.25)},
-    "clothes": {"white": (0.95, 0.95, 0.96), "red": (0.83, 0.15, 0.17), "blue": (0.16, 0.32, 0.72),
-                "green": (0.14, 0.55, 0.33), "yellow": (0.97, 0.77, 0.20)},
-    "background": {"blue": (0.64, 0.81, 0.94), "green": (0.68, 0.86, 0.69), "pink": (0.97, 0.74, 0.79),
-                   "yellow": (0.98, 0.90, 0.62), "grey": (0.74, 0.74, 0.77)},
-}  # fmt: skip
+    "clothes": {
+        "white": (0.95, 0.95, 0.96),
+        "red": (0.83, 0.15, 0.17),
+        "blue": (0.16, 0.32, 0.72),
+        "green": (0.14, 0.55, 0.33),
+        "yellow": (0.97, 0.77, 0.20),
+    },
+    "background": {
+        "blue": (0.64, 0.81, 0.94),
+        "green": (0.68, 0.86, 0.69),
+        "pink": (0.97, 0.74, 0.79),
+        "yellow": (0.98, 0.90, 0.62),
+        "grey": (0.74, 0.74, 0.77),
+    },
+}
 SKIN = ((1.00, 0.87, 0.79), (0.91, 0.70, 0.54), (0.52, 0.33, 0.23))  # pale, middle, dark
 
 
@@ -140,8 +156,10 @@ def _beard(p: Portrait) -> None:
     head = _head_distance(p)
     inner = ellipse(p.xf, p.y - 0.10, p.half_width * 0.80, 0.34)  # the bare face above the beard
     lip = ellipse(p.xf, p.y - 0.37, 0.185, 0.075)
-    d = torch.maximum(torch.maximum(torch.minimum(head, ellipse(p.xh, p.y - 0.5, p.half_width * 0.72, 0.23)),
-                                    -inner), torch.maximum(0.2 - p.y, -lip))  # fmt: skip
+    d = torch.maximum(
+        torch.maximum(torch.minimum(head, ellipse(p.xh, p.y - 0.5, p.half_width * 0.72, 0.23)), -inner),
+        torch.maximum(0.2 - p.y, -lip),
+    )
     alpha = p.cover(d) * p.f.beard
     p.paint(shade(p.hair, -0.2), alpha)
     texture = torch.sin(p.xf * 55) * torch.sin(p.y * 40 + p.xf * 9)
@@ -297,5 +315,21 @@ def _hat(p: Portrait) -> None:
     p.paint(shade(color, -0.25), a * torch.sin(p.xh * 46 + math.pi).clamp(min=0) * 0.5)
 
 
-PARTS = (_background, _hair_behind, _body, _ears, _head, _age_lines, _cheeks, _beard, _mouth, _moustache, _nose, _eyes,
-         _brows, _hair_front, _eyewear, _hat)  # fmt: skip
+PARTS = (
+    _background,
+    _hair_behind,
+    _body,
+    _ears,
+    _head,
+    _age_lines,
+    _cheeks,
+    _beard,
+    _mouth,
+    _moustache,
+    _nose,
+    _eyes,
+    _brows,
+    _hair_front,
+    _eyewear,
+    _hat,
+)
