@@ -18,48 +18,16 @@ from PIL import Image
 from torch import Tensor
 
 from deltaedit.pictures import Shown, pixels
+from deltaedit.web import script, style
 
 if TYPE_CHECKING:
     from deltaedit.editor import Editor, Latent
 
 LONGEST = 16383  # pixels that a WebP picture can be high
 
-# All frames are cells of one picture, which CSS variables move behind a window of a frame's size: so they are loaded at
-# once. The window leaves out a hundredth at each side, where a browser that scales mixes in the neighbours.
 # A notebook keeps HTML and nothing beside it, therefore style and script come along with each.
-STYLE = """<style>
-.reader{margin:1em 0;line-height:1.4}
-.reader .frame{display:block;aspect-ratio:var(--ratio);border-radius:4px;background:var(--frames)
-calc((var(--column)*1.02 + .01)*100%/(var(--columns)*1.02 - 1)) calc((var(--row)*1.02 + .01)*100%/
-(var(--rows)*1.02 - 1))/calc(var(--columns)*102%) calc(var(--rows)*102%)}
-.reader label,.reader legend{display:block;margin:0;font-size:1em}
-.reader input[type=range]{display:block;width:100%;max-width:none;height:2em;margin:0;accent-color:#c2540a}
-.reader output{font-variant-numeric:tabular-nums;font-weight:600}
-.reader .all{display:grid;gap:.4em;margin-top:.5em;font-size:.85em;text-align:center;align-items:center}
-.bench{display:flex;flex-wrap:wrap;gap:1em 1.8em;align-items:center}
-.bench .frame{--row:calc(var(--picture)*var(--prompts) + var(--prompt))}
-.bench .pair{flex:3 1 19em;display:grid;grid-template-columns:1fr 1fr;gap:.6em;text-align:center}
-.bench .controls{flex:2 1 14em;display:grid;gap:1em}
-.bench fieldset{border:0;padding:0;margin:0;min-width:0}
-.bench .thumbs{display:flex;gap:.5em;margin-top:.5em}
-.bench .thumbs label{position:relative;flex:0 1 4em}
-.bench .thumbs input{position:absolute;inset:0;width:100%;height:100%;margin:0;opacity:0;cursor:pointer}
-.bench .thumbs :checked+.frame{box-shadow:0 0 0 3px #c2540a}
-.bench .thumbs :focus-visible+.frame{outline:3px solid;outline-offset:4px}
-.bench select{display:block;width:100%;margin:.3em 0 0;padding:.45em;border:1px solid;border-radius:6px;font:inherit;
-color:inherit;background:none}
-.bench option{color:#262626;background:#fff}
-</style>"""
-# No > in these: a search index takes it for the end of the tag, and what follows for words.
-SWEEP_MOVES = """const t=this.dataset.texts.split('|')[this.value],s=this.closest('.sweep');
-s.style.setProperty('--row',this.value);s.querySelector('output').value=t;this.setAttribute('aria-valuetext',t)"""
-BENCH_MOVES = """const t=event.target,g=this.querySelector.bind(this),r=g('[type=range]');
-this.style.setProperty(t.dataset.moves,t.value);
-const x=this.dataset.texts.split('|')[r.value],q=g('select').selectedOptions[0].text,
-n=g('.thumbs :checked').getAttribute('aria-label');
-r.setAttribute('aria-valuetext',x);g('.strength').value=x;g('.prompt').value=q;
-g('.before').setAttribute('aria-label',n+', as drawn');
-g('.after').setAttribute('aria-label',n+', “'+q+'” at strength '+x)"""
+STYLE = f"<style>{style('sliders')}</style>"
+SWEEP_MOVES, BENCH_MOVES = script("sweep"), script("bench")
 
 
 def number(value: float | str) -> str:

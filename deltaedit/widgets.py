@@ -20,6 +20,7 @@ from deltaedit import domains, registry
 from deltaedit.editor import Editor, Latent
 from deltaedit.recipes import Recipe
 from deltaedit.session import SEEDS, Change, Desk, Judge, Layer, Newest, Session, State, live, sentence
+from deltaedit.web import script, style
 
 SHOWN = 8  # lines of the table, and steps in the strip
 LOOK_AGAIN = 0.15  # seconds after which the table is read anew, though the slider still moves
@@ -27,17 +28,7 @@ REST = 0.3  # seconds without a move, after which the strip is drawn anew
 UPLOAD = 50  # MB of a file at most; a server may take less
 STEPS = 100  # of optimisation for a picture from outside, where there is no encoder
 NUMBERS = count()
-STYLE = (Path(__file__).parent / "widgets.css").read_text(encoding="utf-8")
-# What ipywidgets has no words for: the names of sliders and pictures, for those who do not see them. Where no script
-# may run, only these are missing.
-NAMES = """const root = this.closest('.deltaedit'), name = () => {
-for (const box of root.querySelectorAll('.widget-slider')) {
-const label = box.querySelector('.widget-label'), text = box.title || label.title || label.textContent;
-for (const part of box.querySelectorAll('.noUi-handle, .widget-readout')) part.setAttribute('aria-label', text);
-box.querySelector('.widget-readout').setAttribute('role', 'textbox'); }
-for (const image of root.querySelectorAll('img')) image.alt =
-image.closest('.deltaedit-step') ? '' : image.matches('.deltaedit-after') ? 'after the edit' : 'before the edit'; };
-name(); new MutationObserver(name).observe(root, {childList: true, subtree: true});"""
+STYLE = f'<style onload="{script("widgets")}">{style("widgets")}</style>'
 
 
 class Abandoned(Exception):
@@ -86,7 +77,7 @@ class EditorWidget(iw.VBox):
         self.add_class("deltaedit").add_class(mark := f"deltaedit-{next(NUMBERS)}")
         self._make_controls(mark)
         self.children = [
-            iw.HTML(f'<style onload="{html.escape(NAMES)}">{STYLE}</style>').add_class("deltaedit-css"),
+            iw.HTML(STYLE).add_class("deltaedit-css"),
             self.divider,
             iw.HBox([self._stage(size), self._panel()]).add_class("deltaedit-main"),
         ]
