@@ -16,10 +16,9 @@ from typing import Any
 
 import ipywidgets as iw
 
-from deltaedit import domains, registry
 from deltaedit.editor import Editor, Latent
 from deltaedit.recipes import Recipe
-from deltaedit.session import SEEDS, Change, Desk, Judge, Layer, Newest, Session, State, live, sentence
+from deltaedit.session import SEEDS, Change, Judge, Layer, Newest, Session, State, live, sentence
 from deltaedit.web import script, style
 
 SHOWN = 8  # lines of the table, and steps in the strip
@@ -71,7 +70,7 @@ class EditorWidget(iw.VBox):
         self._before: Latent | None = None
         self._looked, self._telling = 0.0, ""
         self._thumbs: dict[State, bytes] = {}
-        self._offered: tuple[Recipe, Desk] | None = None
+        self._offered: Recipe | None = None
         self._saved: State | None = None
         super().__init__()
         self.add_class("deltaedit").add_class(mark := f"deltaedit-{next(NUMBERS)}")
@@ -132,7 +131,6 @@ class EditorWidget(iw.VBox):
             "Reset": self.session.reset,
             "Save": self._save,
             "Code": self._code,
-            "Load its domain": lambda: self._later("loading it", self._load_domain),
             "Load anyway": lambda: self._later("loading it", self._load_anyway),
             "Leave it": self._offer,
         }
@@ -187,7 +185,7 @@ class EditorWidget(iw.VBox):
                 bar(self.prompt, self.buttons["Add"]),
                 self.message,
                 self.offer,
-                buttons("Load its domain", "Load anyway", "Leave it"),
+                buttons("Load anyway", "Leave it"),
                 self.rows,
                 bar(self.threshold),
                 bar(self.seed, self.buttons["Another"]),
@@ -256,15 +254,14 @@ class EditorWidget(iw.VBox):
                 return use(_content(files), overtaken)
             except Exception as error:
                 if not isinstance(error, Abandoned):  # beside the button, too; it is read aloud only once
-                    self.refused.value = f'<div class="deltaedit-say wrong">{html.escape(sentence(error))}</div>'
+                    self.refused.value = _said(sentence(error), " wrong", "none")
                 raise
 
         self._later(what, job)
 
     def _invert(self, content: bytes, overtaken: Callable[..., bool]) -> str:
-        desk = self.session.state.desk
-        steps = (0 if desk.editor.encoder else STEPS) if self._steps is None else self._steps
-        if desk.editor.encoder is None and self._steps is None:
+        editor, steps = self.session.editor, self._steps
+        if steps is None and (steps := 0 if editor.encoder else STEPS):
             self._say(f"This domain has no encoder: the picture is found in {steps} steps of optimisation.")
 
         def progress(share: float) -> None:
@@ -274,8 +271,8 @@ class EditorWidget(iw.VBox):
 
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            latent = desk.editor.invert(content, steps, progress=progress)
-        self.session.give(latent, desk)
+            latent = editor.invert(content, steps, progress=progress)
+        self.session.give(latent)
         return " ".join(sentence(warning.message) for warning in caught)
 
     def _load(self, content: bytes, _: object) -> None:
@@ -283,41 +280,21 @@ class EditorWidget(iw.VBox):
             recipe = Recipe.read(content.decode())
         except UnicodeDecodeError:
             raise ValueError("the recipe is no text: open a file that Save wrote.") from None
-        self._take(recipe, self.session.desk(recipe))
-
-    def _take(self, recipe: Recipe, desk: Desk) -> None:
-        """Load a recipe at a desk if it leads to the same there, or else offer to."""
-        if recipe.differences(desk.editor.identity):
-            self._offer(recipe, desk)
+        if lines := recipe.differences(self.session.editor.identity):
+            self._offer(recipe, f"Loaded here, this recipe will differ: {'; '.join(lines)}.")
         else:
-            self.session.load(recipe, desk=desk)
+            self.session.load(recipe)
             self._offer()
-
-    def _load_domain(self, _: object) -> None:
-        if self._offered is not None:  # a second press finds it done
-            recipe, desk = self._offered
-            self._take(recipe, Desk(Editor.from_pretrained(recipe.domain, desk.editor.device)))  # a name, see _offer
 
     def _load_anyway(self, _: object) -> None:
-        if self._offered is not None:
-            recipe, desk = self._offered
-            self.session.load(recipe, anyway=True, desk=desk)
+        if self._offered is not None:  # a second press finds it done
+            self.session.load(self._offered, anyway=True)
             self._offer()
 
-    def _offer(self, recipe: Recipe | None = None, desk: Desk | None = None) -> None:
-        """Offer to load a recipe at a desk, where it leads elsewhere, or in its domain, if that has a name here; this
-        stands until it is loaded, or until another is offered, or none."""
-        self._offered = recipe and (recipe, desk)
-        text, known = "", False
-        if recipe is not None:
-            name, lines = desk.editor.domain.name, recipe.differences(desk.editor.identity)
-            known = recipe.domain != name and recipe.domain in {*domains.FOLDERS, *registry.PUBLISHED}
-            text = f"Loaded in {name!r}, this recipe will differ: {'; '.join(lines)}."
-            if known:
-                text += f" In {recipe.domain!r}, its own domain, it can be loaded as well; Undo leads back."
-        self.offer.value = text and f'<div class="deltaedit-say" role="status">{html.escape(text)}</div>'
+    def _offer(self, recipe: Recipe | None = None, text: str = "") -> None:
+        """Offer to load a recipe that leads elsewhere here, until it is loaded or another is offered, or none."""
+        self._offered, self.offer.value = recipe, _said(text)
         _visible(recipe is not None, self.buttons["Load anyway"], self.buttons["Leave it"])
-        _visible(known, self.buttons["Load its domain"])
 
     def _save(self) -> None:
         paths = self.session.save(self._folder)
@@ -366,7 +343,7 @@ class EditorWidget(iw.VBox):
             self.threshold.disabled = session.editor.relevance is None
             _place(self.truncation, state.truncation, 1.0)
             self.seed.value = state.seed
-            self.prompt.options = prompts = state.desk.prompts
+            self.prompt.options = prompts = session.prompts
             self.prompt.placeholder = f"such as “{prompts[0]}”" if prompts else "what it shall show"
             self.buttons["Undo"].disabled = session.at == 0
             self.buttons["Redo"].disabled = session.at == len(session.timeline) - 1
@@ -394,7 +371,7 @@ class EditorWidget(iw.VBox):
         if overtaken() and now - self._looked < LOOK_AGAIN:
             return
         self._looked = now
-        self.table.value = changes_table(self.session.changes(state, edit), state.desk.judge is not None)
+        self.table.value = changes_table(self.session.changes(state, edit), self.session.judge is not None)
         if overtaken(REST):
             return
         if idle := self.session.idle(state):
@@ -418,8 +395,7 @@ class EditorWidget(iw.VBox):
         self._say(sentence(error), wrong=True)
 
     def _say(self, text: str, wrong: bool = False) -> None:
-        role, kind = ("alert", " wrong") if wrong else ("status", "")
-        self.message.value = text and f'<div class="deltaedit-say{kind}" role="{role}">{html.escape(text)}</div>'
+        self.message.value = _said(text, *((" wrong", "alert") if wrong else ()))
 
     def _tell(self, kind: str, text: str) -> None:
         self._telling, self.told.value = kind, text
@@ -497,6 +473,10 @@ def changes_table(changes: Sequence[Change], judged: bool) -> str:
         f'<table class="deltaedit-changes"><caption>{caption}</caption><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table>"
     )
+
+
+def _said(text: str, kind: str = "", role: str = "status") -> str:
+    return text and f'<div class="deltaedit-say{kind}" role="{role}">{html.escape(text)}</div>'
 
 
 def _signed(value: float) -> str:

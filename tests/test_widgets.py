@@ -16,7 +16,7 @@ from fakes import tiny_generator
 from PIL import Image
 from test_editor import HAT, OLD, tiny_editor
 
-from deltaedit import domains, widgets
+from deltaedit import widgets
 from deltaedit.inversion import Encoder, EncoderConfig
 from deltaedit.session import Change
 from deltaedit.widgets import EditorWidget, changes_table
@@ -217,8 +217,7 @@ def test_a_recipe_is_saved_and_opened_again(widget, tmp_path):
 
 
 def offers(widget: EditorWidget) -> list[str]:
-    names = ("Load its domain", "Load anyway", "Leave it")
-    return [name for name in names if widget.buttons[name].layout.display is None]
+    return [name for name in ("Load anyway", "Leave it") if widget.buttons[name].layout.display is None]
 
 
 def test_a_recipe_of_other_weights_is_on_offer_until_it_is_loaded_or_left(widget, monkeypatch):
@@ -241,40 +240,27 @@ def test_a_recipe_of_other_weights_is_on_offer_until_it_is_loaded_or_left(widget
     assert (offers(widget), widget.offer.value) == ([], "")
 
 
-def test_a_recipe_of_another_domain_can_be_loaded_there_or_here(widget, tmp_path, monkeypatch):
+def test_a_recipe_of_another_domain_is_on_offer_too(widget):
     other = tiny_editor(name="other", gain=2.0)
     recipe = other.edit(other.sample(seed=3), OLD).to_json().encode()
-    choose(widget.open, recipe)
-    assert widget.settle()
-    assert "it is of the domain &#x27;other&#x27;" in widget.offer.value
-    assert offers(widget) == ["Load anyway", "Leave it"]  # no domain of that name is here
-    press(widget, "Leave it")
-    assert (offers(widget), widget.offer.value, rows(widget)) == ([], "", [])
-    monkeypatch.setitem(domains.FOLDERS, "other", tmp_path)
     ask(widget, HAT)
     choose(widget.open, recipe)
     assert widget.settle()
-    press(widget, "Load its domain")
-    assert "is no domain" in widget.message.value
-    assert offers(widget) == ["Load its domain", "Load anyway", "Leave it"]
-    changed = tiny_editor(name="other", gain=3.0)
-    monkeypatch.setattr(widgets.Editor, "from_pretrained", lambda name, device: changed)
-    press(widget, "Load its domain")
-    assert "Loaded in &#x27;other&#x27;, this recipe will differ: gain was 2.0 and is 3.0." in widget.offer.value
+    assert "it is of the domain &#x27;other&#x27;" in widget.offer.value
+    assert "gain was 2.0 and is 1.0." in widget.offer.value
     assert (offers(widget), rows(widget)) == (["Load anyway", "Leave it"], [(HAT, True, 1.0)])
-    monkeypatch.setattr(widgets.Editor, "from_pretrained", lambda name, device: other)
+    press(widget, "Leave it")
+    assert (offers(widget), widget.offer.value, rows(widget)) == ([], "", [(HAT, True, 1.0)])
     choose(widget.open, recipe)
     assert widget.settle()
-    widget.buttons["Load its domain"].click()
-    press(widget, "Load its domain")  # a second press finds it done
-    assert (widget.session.editor, len(widget.session.timeline)) == (other, 3)
-    assert (rows(widget), widget.prompt.options, offers(widget)) == ([(OLD, True, 1.0)], (), [])
+    widget.buttons["Load anyway"].click()
+    press(widget, "Load anyway")  # a second press finds it done
+    assert (rows(widget), offers(widget), len(widget.session.timeline)) == ([(OLD, True, 1.0)], [], 3)
     picture = widget.after.value
     press(widget, "Undo")
-    assert widget.session.editor is not other
-    assert (rows(widget), widget.prompt.options) == ([(HAT, True, 1.0)], (HAT, OLD))
+    assert rows(widget) == [(HAT, True, 1.0)]
     press(widget, "Redo")
-    assert (widget.session.editor, widget.after.value) == (other, picture)
+    assert (rows(widget), widget.after.value) == ([(OLD, True, 1.0)], picture)
 
 
 def test_while_a_recipe_is_loaded_the_editor_stays_usable(widget, monkeypatch):
