@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,32 +45,16 @@ def style() -> None:
 
     In a notebook, figures are then kept twice: as usual, and in light ink on no ground, for the book's dark pages.
     """
-    ink = (
-        "text.color",
-        "axes.labelcolor",
-        "axes.edgecolor",
-        "xtick.color",
-        "ytick.color",
-        "boxplot.boxprops.color",
-        "boxplot.whiskerprops.color",
-        "boxplot.capprops.color",
-        "boxplot.flierprops.markeredgecolor",
-    )
-    plt.rcParams.update(
-        dict.fromkeys(ink, INK)
-        | {
-            "axes.prop_cycle": plt.cycler(color=COLORS),
-            "axes.facecolor": "none",
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.titlesize": "medium",
-            "figure.dpi": 110,
-            "figure.constrained_layout.use": True,
-            "font.size": 9.5,
-            "legend.frameon": False,
-            "savefig.bbox": "tight",
-        }
-    )
+    ink = "text.color axes.labelcolor axes.edgecolor xtick.color ytick.color boxplot.boxprops.color "
+    ink += "boxplot.whiskerprops.color boxplot.capprops.color boxplot.flierprops.markeredgecolor"
+    plt.rcParams.update(dict.fromkeys(ink.split(), INK))
+    plt.rc("axes", prop_cycle=plt.cycler(color=COLORS), facecolor="none", titlesize="medium")
+    plt.rc("axes.spines", top=False, right=False)
+    plt.rc("figure", dpi=110)
+    plt.rc("figure.constrained_layout", use=True)
+    plt.rc("font", size=9.5)
+    plt.rc("legend", frameon=False)
+    plt.rc("savefig", bbox="tight")
     if shell := get_ipython():
         shell.display_formatter.mimebundle_formatter.for_type(Figure, lambda figure: ({}, {DARK: dark(figure)}))
 
@@ -219,18 +204,9 @@ def embedding(points: np.ndarray, labels: Sequence[str], title: str = "", axis: 
     if axis is None:
         axis = plt.subplots(figsize=(3.4, 3.2))[1]
     labels = np.asarray(labels)
-    for k, label in enumerate(dict.fromkeys(labels.tolist())):
+    for label, color, marker in zip(dict.fromkeys(labels.tolist()), cycle(COLORS), cycle(MARKERS), strict=False):
         x, y = points[labels == label].T
-        axis.scatter(
-            x,
-            y,
-            s=7,
-            alpha=0.6,
-            linewidths=0,
-            color=COLORS[k % len(COLORS)],
-            marker=MARKERS[k % len(MARKERS)],
-            label=label,
-        )
+        axis.scatter(x, y, s=7, alpha=0.6, linewidths=0, color=color, marker=marker, label=label)
     axis.set(xticks=[], yticks=[], title=title)
     return axis
 

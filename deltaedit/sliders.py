@@ -94,9 +94,7 @@ class Sweep:
         strip, n = self.strip(), len(self.frames)
         texts = [html.escape(number(value)) for value in self.values]
         caption, alt = html.escape(self.caption), html.escape(self.alt)
-        cells = "".join(
-            f'<span><span class="frame" style="--row:{k}"></span>{text}</span>' for k, text in enumerate(texts)
-        )
+        cells = "".join(f'<span><span class="frame" style="--row:{k}"></span>{x}</span>' for k, x in enumerate(texts))
         across = f"repeat(auto-fill,minmax(min(100%,{max(96, self.width // 3)}px),1fr))"
         return f"""{STYLE}
 <div class="reader sweep" role="group" aria-label="{caption}" style="--column:0;--row:{self.start};
@@ -175,18 +173,19 @@ class Bench:
         zero, first = self.strengths.index(0), self.strengths.index(self.start)
         texts, prompts = list(map(number, self.strengths)), [html.escape(prompt) for prompt in self.prompts]
         kind, name = html.escape(self.kind), hashlib.sha256(frames).hexdigest()[:8]
+
+        def cell(i: int, j: int, column: int) -> str:
+            return f'<span class="frame" style="--picture:{i};--prompt:{j};--column:{column}"></span>'
+
         choices = "".join(
             f"""<label><input type="radio" name="{name}" value="{i}" data-moves="--picture"
 autocomplete="off" aria-label="{kind} {i + 1}"{" checked" * (i == 0)}>
-<span class="frame" style="--picture:{i};--prompt:0;--column:{zero}"></span></label>"""
+{cell(i, 0, zero)}</label>"""
             for i in range(p)
         )
         options = "".join(f'<option value="{j}">{prompt}</option>' for j, prompt in enumerate(prompts))
         cells = "".join(
-            f"<span>{prompt}</span>"
-            + "".join(
-                f'<span class="frame" style="--picture:{i};--prompt:{j};--column:{first}"></span>' for i in range(p)
-            )
+            "".join([f"<span>{prompt}</span>", *(cell(i, j, first) for i in range(p))])
             for j, prompt in enumerate(prompts)
         )
         return f"""{STYLE}

@@ -17,17 +17,16 @@ if TYPE_CHECKING:
     from deltaedit.worlds.world import World
 
 Color = tuple[float, float, float]  # red, green and blue in [0, 1]
-Palette = dict[str, dict[str, Color]]  # by the name of a Choice and its option
 FRAME = 0.9  # how much of the painter's plane, -1 to 1, the picture shows
 
 
-def mixed(text: str) -> dict[str, Color]:
+def rgb(text: str) -> dict[str, Color]:
     """Colours by name, in per cent of red, green and blue: «red 88 14 18, blue 16 38 85»."""
     rows = (entry.split() for entry in text.split(", "))
     return {name: (int(red) / 100, int(green) / 100, int(blue) / 100) for name, red, green, blue in rows}
 
 
-BACKGROUNDS = mixed("blue 64 81 94, green 68 86 69, pink 97 74 79, yellow 98 90 62, grey 74 74 77")
+BACKGROUNDS = rgb("blue 64 81 94, green 68 86 69, pink 97 74 79, yellow 98 90 62, grey 74 74 77")
 
 
 def render(world: World, factors: Tensor, resolution: int = 64) -> Tensor:

@@ -7,33 +7,20 @@ import math
 import torch
 from torch import Tensor
 
-from deltaedit.worlds.painter import (
-    BACKGROUNDS,
-    Color,
-    Painter,
-    Palette,
-    background,
-    box,
-    ellipse,
-    mixed,
-    shade,
-    stroke,
-)
+from deltaedit.worlds.painter import BACKGROUNDS, Color, Painter, background, box, ellipse, rgb, shade, stroke
 
-COLLARS = mixed("red 88 14 18, blue 16 38 85, green 12 62 32, yellow 99 80 16")
-PALETTE: Palette = {
-    "fur_color": mixed(
-        "orange 95 52 14, black 15 14 18, white 96 95 94, brown 47 27 15, grey 57 60 66, cream 95 80 56"
-    ),
-    "eye_color": mixed("blue 20 62 100, green 30 80 25, yellow 100 82 12, brown 50 24 6"),
-    "nose_color": mixed("pink 98 52 58, black 10 8 10"),
+COLLARS = rgb("red 88 14 18, blue 16 38 85, green 12 62 32, yellow 99 80 16")
+PALETTE = {
+    "fur_color": rgb("orange 95 52 14, black 15 14 18, white 96 95 94, brown 47 27 15, grey 57 60 66, cream 95 80 56"),
+    "eye_color": rgb("blue 20 62 100, green 30 80 25, yellow 100 82 12, brown 50 24 6"),
+    "nose_color": rgb("pink 98 52 58, black 10 8 10"),
     "collar_color": COLLARS,
     "scarf_color": COLLARS,
     "background": BACKGROUNDS,
 }
 # Stripes and spots, and patches, by the colour of the fur.
-MARKS = mixed("orange 66 24 3, black 52 50 55, white 36 34 38, brown 20 10 5, grey 24 25 31, cream 66 42 20")
-PATCHES = mixed("orange 98 95 90, black 95 94 93, white 22 20 23, brown 95 86 70, grey 95 95 96, cream 52 30 15")
+MARKS = rgb("orange 66 24 3, black 52 50 55, white 36 34 38, brown 20 10 5, grey 24 25 31, cream 66 42 20")
+PATCHES = rgb("orange 98 95 90, black 95 94 93, white 22 20 23, brown 95 86 70, grey 95 95 96, cream 52 30 15")
 PATTERNS = ("plain", "striped", "spotted", "patched")
 ZOOM = 0.87  # how much of the engine's frame is shown, for heads are to be large
 EYES = 0.205  # how far the eyes are from the middle; they lie at y = 0
@@ -199,22 +186,13 @@ def _head(p: Pet) -> None:
     p.paint(shade(p.coat, 0.35), alpha * p.blur(ellipse(p.xf - 0.1 * p.side, p.y + 0.26, 0.2, 0.1), 0.25) * 0.45)
 
 
-def _muzzle_distance(p: Pet) -> Tensor:
-    size = 1 - 0.10 * p.young
-    pads = ellipse(
-        p.am - p.mix(0.085, 0.10) * size,
-        p.y - p.mix(0.245, 0.305),
-        p.mix(0.125, 0.17) * size,
-        p.mix(0.095, 0.15) * size,
-    )
+def _muzzle(p: Pet) -> None:
+    f, size = p.f, 1 - 0.10 * p.young
+    rx, ry = p.mix(0.125, 0.17) * size, p.mix(0.095, 0.15) * size
+    pads = ellipse(p.am - p.mix(0.085, 0.10) * size, p.y - p.mix(0.245, 0.305), rx, ry)
     bridge = ellipse(p.xm, p.y - p.mix(0.20, 0.18), p.mix(0.07, 0.135) * size, p.mix(0.08, 0.22) * size)
     chin = ellipse(p.xm, p.y - p.mix(0.30, 0.37), p.mix(0.10, 0.13) * size, p.mix(0.07, 0.10) * size)
-    return torch.minimum(torch.minimum(pads, chin), bridge)
-
-
-def _muzzle(p: Pet) -> None:
-    f = p.f
-    d = _muzzle_distance(p)
+    d = torch.minimum(torch.minimum(pads, chin), bridge)
     p.paint(shade(p.coat, -0.4), p.blur(d - 0.02, 0.07) * p.cover(p.head) * 0.5)
     luminance = p.fur.mean(dim=1, keepdim=True)
     soft = p.fur + (0.98 - p.fur) * (0.36 - 0.14 * luminance + 0.08 * f.species[:, 0])

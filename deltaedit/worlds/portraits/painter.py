@@ -7,12 +7,12 @@ import math
 import torch
 from torch import Tensor
 
-from deltaedit.worlds.painter import BACKGROUNDS, Painter, Palette, background, box, ellipse, mixed, shade, stroke
+from deltaedit.worlds.painter import BACKGROUNDS, Painter, background, box, ellipse, rgb, shade, stroke
 
-PALETTE: Palette = {
-    "hair_color": mixed("black 9 8 11, brown 40 22 11, blond 96 80 36, red 84 30 8, grey 76 77 80, blue 16 36 90"),
-    "eye_color": mixed("brown 34 17 5, blue 12 50 95, green 12 66 25"),
-    "clothes": mixed("white 95 95 96, red 83 15 17, blue 16 32 72, green 14 55 33, yellow 97 77 20"),
+PALETTE = {
+    "hair_color": rgb("black 9 8 11, brown 40 22 11, blond 96 80 36, red 84 30 8, grey 76 77 80, blue 16 36 90"),
+    "eye_color": rgb("brown 34 17 5, blue 12 50 95, green 12 66 25"),
+    "clothes": rgb("white 95 95 96, red 83 15 17, blue 16 32 72, green 14 55 33, yellow 97 77 20"),
     "background": BACKGROUNDS,
 }
 SKIN = ((1.00, 0.87, 0.79), (0.91, 0.70, 0.54), (0.52, 0.33, 0.23))  # pale, middle, dark
@@ -132,10 +132,8 @@ def _beard(p: Portrait) -> None:
     head = _head_distance(p)
     inner = ellipse(p.xf, p.y - 0.10, p.half_width * 0.80, 0.34)  # the bare face above the beard
     lip = ellipse(p.xf, p.y - 0.37, 0.185, 0.075)
-    d = torch.maximum(
-        torch.maximum(torch.minimum(head, ellipse(p.xh, p.y - 0.5, p.half_width * 0.72, 0.23)), -inner),
-        torch.maximum(0.2 - p.y, -lip),
-    )
+    chin = torch.minimum(head, ellipse(p.xh, p.y - 0.5, p.half_width * 0.72, 0.23))
+    d = torch.maximum(torch.maximum(chin, -inner), torch.maximum(0.2 - p.y, -lip))
     alpha = p.cover(d) * p.f.beard
     p.paint(shade(p.hair, -0.2), alpha)
     texture = torch.sin(p.xf * 55) * torch.sin(p.y * 40 + p.xf * 9)
