@@ -268,7 +268,10 @@ class Session:
                 f"latent = editor.sample(seed={source['seed']}{some}, truncation={_short(source['truncation'])})"
             )
         else:
-            path = self._kept(Edit(editor, latent, (), ()), Path(folder))
+            recipe = Edit(editor, latent, (), ()).to_json()
+            path = Path(folder) / f"latent-{hashlib.sha256(recipe.encode()).hexdigest()[:8]}.json"
+            if not path.exists():  # its name is that of the content
+                write_whole(path, lambda part: part.write_text(recipe, encoding="utf-8"))
             lines.insert(0, "from pathlib import Path")
             lines.append(f"latent = editor.replay(Path({_quoted(path.as_posix())}).read_text()).latent")
         kinds: dict[tuple[str, float], list[Layer]] = {}
@@ -297,15 +300,6 @@ class Session:
         write_whole(png, lambda path: edit.image.save(path, "PNG"))
         write_whole(recipe, lambda path: path.write_text(edit.to_json() + "\n", encoding="utf-8"))
         return png, recipe
-
-    def _kept(self, edit: Edit, folder: Path) -> Path:
-        """A file with an edit's recipe, whose name is that of the content: what is kept once is not kept again."""
-        recipe = edit.to_json()
-        path = folder / f"latent-{hashlib.sha256(recipe.encode()).hexdigest()[:8]}.json"
-        with self._lock:
-            if not path.exists():
-                write_whole(path, lambda part: part.write_text(recipe, encoding="utf-8"))
-        return path
 
     @torch.no_grad()
     def _direction(self, latent: Latent, prompt: str, neutral: str, threshold: float) -> Direction:

@@ -8,9 +8,11 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import CancelledError
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import count
+from mimetypes import guess_type
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +30,6 @@ UPLOAD = 50  # MB of a file at most; a server may take less
 STEPS = 100  # of optimisation for a picture from outside, where there is no encoder
 NUMBERS = count()
 STYLE = f'<style onload="{script("widgets")}">{style("widgets")}</style>'
-
-
-class Abandoned(Exception):
-    """Nobody waits for the picture any more."""
 
 
 class EditorWidget(iw.VBox):
@@ -75,11 +73,8 @@ class EditorWidget(iw.VBox):
         super().__init__()
         self.add_class("deltaedit").add_class(mark := f"deltaedit-{next(NUMBERS)}")
         self._make_controls(mark)
-        self.children = [
-            iw.HTML(STYLE).add_class("deltaedit-css"),
-            self.divider,
-            iw.HBox([self._stage(size), self._panel()]).add_class("deltaedit-main"),
-        ]
+        css, main = iw.HTML(STYLE).add_class("deltaedit-css"), iw.HBox([self._stage(size), self._panel()])
+        self.children = [css, self.divider, main.add_class("deltaedit-main")]
         self._sync()
         self._draw(self.session.state, self._drawing.overtaken)
 
@@ -107,15 +102,8 @@ class EditorWidget(iw.VBox):
         self.seed = iw.BoundedIntText(min=0, max=SEEDS - 1, description="seed", layout=iw.Layout(width="13em"))
         self.truncation = iw.FloatSlider(min=0, max=1, step=0.05, description="truncation", layout=wide)
         self.truncation.tooltip = "truncation: 0 for the average picture, 1 for all variety"
-        self.wipe = iw.IntSlider(
-            0,
-            0,
-            100,
-            description="wipe",
-            readout=False,
-            layout=wide,
-            tooltip="wipe: per cent of the picture that are as before",
-        )
+        self.wipe = iw.IntSlider(description="wipe", readout=False, layout=wide)
+        self.wipe.tooltip = "wipe: per cent of the picture that are as before"
         self.divider = iw.HTML().add_class("deltaedit-css")
         self.hold = iw.Button(description="Hold to compare", tooltip="shows the picture before, while pressed")
         self.hold.add_class("deltaedit-hold")
@@ -146,7 +134,7 @@ class EditorWidget(iw.VBox):
             self.threshold: self.session.limit,
             self.seed: lambda value: self.session.sample(seed=value),
             self.truncation: lambda value: self.session.sample(truncation=value),
-            self.prompt: lambda value: self._add() if value.strip() else None,
+            self.prompt: lambda _: self._add(),
             self.upload: partial(self._open, self.upload, "finding it", self._invert),
             self.open: partial(self._open, self.open, "loading it", self._load),
         }
@@ -180,24 +168,23 @@ class EditorWidget(iw.VBox):
         def buttons(*names: str) -> iw.Widget:
             return bar(*(self.buttons[name] for name in names))
 
-        return iw.VBox(
-            [
-                bar(self.prompt, self.buttons["Add"]),
-                self.message,
-                self.offer,
-                buttons("Load anyway", "Leave it"),
-                self.rows,
-                bar(self.threshold),
-                bar(self.seed, self.buttons["Another"]),
-                bar(self.truncation),
-                bar(self.upload, self.open),
-                self.refused,
-                bar(self.progress),
-                buttons("Undo", "Redo", "Reset", "Save", "Code"),
-                self.told,
-                self.strip,
-            ]
-        ).add_class("deltaedit-panel")
+        children = [
+            bar(self.prompt, self.buttons["Add"]),
+            self.message,
+            self.offer,
+            buttons("Load anyway", "Leave it"),
+            self.rows,
+            bar(self.threshold),
+            bar(self.seed, self.buttons["Another"]),
+            bar(self.truncation),
+            bar(self.upload, self.open),
+            self.refused,
+            bar(self.progress),
+            buttons("Undo", "Redo", "Reset", "Save", "Code"),
+            self.told,
+            self.strip,
+        ]
+        return iw.VBox(children).add_class("deltaedit-panel")
 
     # What a touch does.
 
@@ -221,10 +208,9 @@ class EditorWidget(iw.VBox):
             self.progress.description, self.progress.value = what, 0
             _visible(True, self.progress)
             try:
-                self._say(job(overtaken) or "")
-                self._show()
-            except Abandoned:
-                pass
+                with suppress(CancelledError):  # nobody waits for it any more
+                    self._say(job(overtaken) or "")
+                    self._show()
             finally:
                 _visible(False, self.progress)
 
@@ -252,9 +238,10 @@ class EditorWidget(iw.VBox):
         def job(overtaken: Callable[..., bool]) -> str | None:
             try:
                 return use(_content(files), overtaken)
-            except Exception as error:
-                if not isinstance(error, Abandoned):  # beside the button, too; it is read aloud only once
-                    self.refused.value = _said(sentence(error), " wrong", "none")
+            except CancelledError:
+                raise
+            except Exception as error:  # is said beside the button, too; it is read aloud only once
+                self.refused.value = _said(sentence(error), " wrong", "none")
                 raise
 
         self._later(what, job)
@@ -266,7 +253,7 @@ class EditorWidget(iw.VBox):
 
         def progress(share: float) -> None:
             if overtaken() or not threading.main_thread().is_alive():
-                raise Abandoned
+                raise CancelledError
             self.progress.value = share
 
         with warnings.catch_warnings(record=True) as caught:
@@ -297,12 +284,10 @@ class EditorWidget(iw.VBox):
         _visible(recipe is not None, self.buttons["Load anyway"], self.buttons["Leave it"])
 
     def _save(self) -> None:
-        paths = self.session.save(self._folder)
-        kinds = {".png": "image/png", ".json": "application/json"}
         links = []
-        for path in paths:
+        for path in self.session.save(self._folder):
             name, data = html.escape(path.name), base64.b64encode(path.read_bytes()).decode()
-            links.append(f'<a download="{name}" href="data:{kinds[path.suffix]};base64,{data}">{name}</a>')
+            links.append(f'<a download="{name}" href="data:{guess_type(path)[0]};base64,{data}">{name}</a>')
         where = html.escape(str(self._folder.resolve()))
         self._tell("saved", f'<div class="deltaedit-say" role="status">Saved in {where}: {", ".join(links)}</div>')
         self._saved = self.session.state
@@ -406,9 +391,8 @@ class Row(iw.HBox):
 
     def __init__(self) -> None:
         self.on = iw.Checkbox(indent=False, layout=iw.Layout(flex="1 1 10em", width="auto", min_width="7em"))
-        self.strength = iw.FloatSlider(
-            1, min=-2, max=2, step=0.05, readout_format=".2f", layout=iw.Layout(flex="2 1 12em", width="auto")
-        )
+        wide = {"flex": "2 1 12em", "width": "auto"}
+        self.strength = iw.FloatSlider(1, min=-2, max=2, step=0.05, readout_format=".2f", layout=wide)
         self.strength.add_class("deltaedit-strength")
         self.delete = iw.Button(description="Delete")
         super().__init__([self.on, self.strength, self.delete])
