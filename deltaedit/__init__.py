@@ -9,6 +9,7 @@ _HOME = {
     "Domain": "domain",
     "Edit": "editor",
     "Editor": "editor",
+    "EditorWidget": "widgets",
     "Encoder": "e4e",
     "FeatureStore": "features",
     "Generator": "stylegan2",

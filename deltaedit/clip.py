@@ -20,6 +20,7 @@ from torch.func import functional_call
 
 from deltaedit._torchvision import open_clip
 from deltaedit.files import read_tensors, write_tensors
+from deltaedit.mapper import text_delta
 from deltaedit.pictures import PREPROCESSINGS, Picture, to_tensor
 
 TEMPLATES: tuple[str, ...] = (
@@ -316,20 +317,8 @@ class ClipEncoder(nn.Module):
         return F.normalize(self.encode_text([t.format(prompt.strip()) for t in templates]).mean(dim=0), dim=-1)
 
     def text_delta(self, target: str, neutral: str, normalize: bool = True) -> Tensor:
-        """Where the words point: the target's text feature less the neutral one's, (D,) (DeltaEdit, sec. 3).
-
-        Args:
-            target: what is wanted, such as ``"face with glasses"``.
-            neutral: what there is, such as ``"face"``.
-            normalize: to unit norm, as the mapper takes it.
-
-        Raises:
-            ValueError: when there is no difference to follow.
-        """
-        delta = self.text_feature(target) - self.text_feature(neutral)
-        if delta.norm() < 1e-4:
-            raise ValueError(f"target {target!r} and neutral {neutral!r} say the same: no difference to follow.")
-        return F.normalize(delta, dim=-1) if normalize else delta
+        """Where the words point, (D,): see :func:`deltaedit.mapper.text_delta`."""
+        return text_delta(self.text_feature, target, neutral, normalize)
 
 
 def _coverage(before: int, after: int, like: Tensor) -> Tensor:

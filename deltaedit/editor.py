@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
@@ -24,7 +23,7 @@ from deltaedit.e4e import E4E, Encoder
 from deltaedit.faces import align
 from deltaedit.files import fingerprint, write_tensors
 from deltaedit.inversion import refine
-from deltaedit.mapper import DeltaMapper
+from deltaedit.mapper import DeltaMapper, text_delta
 from deltaedit.pictures import Picture, resize, to_pil, to_tensor
 from deltaedit.recipes import Recipe, encode
 from deltaedit.relevance import relevance_mask
@@ -523,13 +522,7 @@ class Editor:
         Raises:
             ValueError: if a prompt is empty, or both say the same.
         """
-        neutral = self.domain.neutral if neutral is None else neutral
-        delta = self.text_feature(target) - self.text_feature(neutral)
-        if target.split() == neutral.split():
-            raise ValueError(f"target and neutral are both {target!r}: there is no difference to follow.")
-        if delta.norm() < 1e-4:
-            raise ValueError(f"target {target!r} and neutral {neutral!r} say the same: no difference to follow.")
-        return F.normalize(delta, dim=-1) if normalize else delta
+        return text_delta(self.text_feature, target, self.domain.neutral if neutral is None else neutral, normalize)
 
     def text_feature(self, prompt: str) -> Tensor:
         """Text feature (D,) of a prompt, unit norm; remembered for the next edit.
@@ -549,9 +542,9 @@ class Editor:
         That is relevance to ``delta_text`` as it is where the domain has ``raw_threshold``, else to it at unit norm;
         without relevance, all may move.
         """
+        delta = self.text_delta(target, neutral, normalize=not self.domain.raw_threshold)
         if self.relevance is None:
             return torch.ones(self.generator.layout.size, dtype=torch.bool, device=self.device)
-        delta = self.text_delta(target, neutral, normalize=not self.domain.raw_threshold)
         return relevance_mask(self.relevance, delta, self._threshold(threshold))
 
     def check(self, latent: Latent) -> None:
@@ -569,16 +562,14 @@ class Editor:
     ) -> tuple[Direction, ...]:
         self.check(latent)
         neutral, threshold = self.domain.neutral if neutral is None else neutral, self._threshold(threshold)
-        masks = [self.mask(target, neutral, threshold) for target in targets]
-        for target, mask in zip(targets, masks, strict=True):
-            if not mask.any():
+        masks, deltas = [], []
+        for target in targets:
+            masks.append(self.mask(target, neutral, threshold))  # refuses what says nothing
+            deltas.append(self.mapper.delta(self.text_feature(neutral), self.text_feature(target)))
+            if not masks[-1].any():
                 warnings.warn(f"no channel reaches threshold {threshold} for {target!r}: lower it.", stacklevel=4)
         n, p = len(latent), len(targets)  # all prompts of all pictures at once: the mapper's weights are read once
-        for target in targets:
-            self.text_delta(target, neutral)  # refuses what says nothing
-        source = self.text_feature(neutral)
-        delta = torch.stack([self.mapper.delta(source, self.text_feature(target)) for target in targets])
-        delta = delta.repeat_interleave(n, dim=0)
+        delta = torch.stack(deltas).repeat_interleave(n, dim=0)
         delta_s = self.mapper(latent.s.repeat(p, 1), latent.image_feature.repeat(p, 1), delta).split(n)
         parts = zip(targets, delta_s, masks, strict=True)
         return tuple(Direction(t, neutral, threshold, self.domain.gain * d * mask) for t, d, mask in parts)

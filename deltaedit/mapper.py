@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -62,6 +63,24 @@ class MapperConfig:
 def unit_delta(source: Tensor, target: Tensor) -> Tensor:
     """``delta_image`` or ``delta_text`` (..., D): the difference of two CLIP features, unit norm, or 0."""
     return F.normalize(target - source, dim=-1, eps=1e-5)
+
+
+def text_delta(feature: Callable[[str], Tensor], target: str, neutral: str, normalize: bool = True) -> Tensor:
+    """Where the words point: the target's text feature less the neutral one's, (D,) (DeltaEdit, section 3).
+
+    Args:
+        feature: from a prompt to its text feature (D,), unit norm.
+        target: what is wanted, such as ``"face with glasses"``.
+        neutral: what there is, such as ``"face"``.
+        normalize: to unit norm, as the mapper takes it.
+
+    Raises:
+        ValueError: when there is no difference to follow.
+    """
+    delta = feature(target) - feature(neutral)
+    if target.split() == neutral.split() or delta.norm() < 1e-4:
+        raise ValueError(f"target {target!r} and neutral {neutral!r} say the same: there is no difference to follow.")
+    return F.normalize(delta, dim=-1) if normalize else delta
 
 
 class PixelNorm(nn.Module):

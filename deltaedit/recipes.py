@@ -74,8 +74,10 @@ class Recipe:
         if isinstance(recipe, Recipe):
             return recipe
         data = _object(_parsed(recipe) if isinstance(recipe, str) else recipe, "the recipe")
-        models = {name: _text(value, f"models.{name}", none=name == "relevance")
-                  for name, value in _items(_get(data, "models", "models"), "models", WHAT_DIFFERS)}  # fmt: skip
+        models = {
+            name: _text(value, f"models.{name}", none=name == "relevance")
+            for name, value in _items(_get(data, "models", "models"), "models", WHAT_DIFFERS)
+        }
         edits = _get(data, "edits", "edits")
         if not isinstance(edits, list):
             raise ValueError(f"edits of a recipe must be a list. Got {_shown(edits)}.")
@@ -83,20 +85,27 @@ class Recipe:
         for k, edit in enumerate(edits):
             at = f"edits[{k}]"
             prompt, neutral = (_text(value, f"{at}.{name}") for name, value in _items(edit, at, ("prompt", "neutral")))
-            strength, threshold = (_number(value, f"{at}.{name}")
-                                   for name, value in _items(edit, at, ("strength", "threshold")))  # fmt: skip
+            strength, threshold = (
+                _number(value, f"{at}.{name}") for name, value in _items(edit, at, ("strength", "threshold"))
+            )
             if threshold < 0:
                 raise ValueError(f"{at}.threshold of a recipe must be 0 or more. Got {threshold}.")
             parts.append(Part(prompt, neutral, strength, threshold))
-        about = {"domain": _text(_get(data, "domain", "domain"), "domain"), "models": models, "parts": tuple(parts),
-                 "settings": _object(_get(data, "settings", "settings"), "settings of a recipe")}  # fmt: skip
+        about = {
+            "domain": _text(_get(data, "domain", "domain"), "domain"),
+            "models": models,
+            "parts": tuple(parts),
+            "settings": _object(_get(data, "settings", "settings"), "settings of a recipe"),
+        }
         latent = _object(_get(data, "latent", "latent"), "latent of a recipe")
         if "w" in latent:
             feature = latent.get("image_feature")
             w = decode(latent["w"], "latent.w")
             if w.ndim not in (2, 3) or not 0 < len(w) <= MOST:
-                raise ValueError(f"latent.w of a recipe must have shape (B, w_dim) or (B, L, w_dim), B at most {MOST}. "
-                                 f"Got {tuple(w.shape)}.")  # fmt: skip
+                raise ValueError(
+                    f"latent.w of a recipe must have shape (B, w_dim) or (B, L, w_dim), B at most {MOST}. "
+                    f"Got {tuple(w.shape)}."
+                )
             return cls(**about, w=w, image_feature=feature and decode(feature, "latent.image_feature"))
         seed = _whole(_get(latent, "seed", "latent.seed"), "latent.seed", -(2**63), 2**63 - 1)
         n = _whole(_get(latent, "n", "latent.n"), "latent.n", 1, MOST)

@@ -41,26 +41,6 @@ Judge = Callable[[Tensor], Mapping[str, float]]
 Job = Callable[[Callable[..., bool]], None]
 
 
-@dataclass(frozen=True, eq=False)
-class Desk:
-    """Where pictures of one domain are edited.
-
-    Attributes:
-        editor: whose pictures they are.
-        judge: reads a picture; by default CLIP does, by prompts.
-        prompts: suggestions, and what CLIP compares pictures with beside the prompts of the stack.
-    """
-
-    editor: Editor
-    judge: Judge | None = None
-    prompts: tuple[str, ...] = ()
-
-    @property
-    def threshold(self) -> float:
-        """What an edit starts with."""
-        return 0.0 if self.editor.relevance is None else self.editor.domain.threshold
-
-
 @dataclass(frozen=True)
 class Layer:
     """One prompt of the stack, with what ``Editor.edit`` takes; ``on`` says whether it counts."""
@@ -74,9 +54,8 @@ class Layer:
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """Where a session stands: a desk, a sample or in its place a ``given`` latent, and what is asked of it."""
+    """Where a session stands: at a sample or in its place a ``given`` latent, and what is asked of it."""
 
-    desk: Desk
     seed: int
     truncation: float
     threshold: float
@@ -94,27 +73,34 @@ class Change:
 
 
 class Session:
-    """What the live editor does, step by step; every step can be undone, also one that led to another domain.
+    """What the live editor does, step by step; every step can be undone.
 
     It may be used from several threads: steps take a moment, and what takes longer is computed from a ``State``.
 
     Args:
-        editor, judge, prompts: of the first desk, see ``Desk``.
+        editor: whose pictures are edited.
+        judge: reads a picture; by default CLIP does, by prompts.
+        prompts: suggestions, and what CLIP compares pictures with beside the prompts of the stack.
         seed: of the first picture.
         clock: seconds, for what counts as one move.
     """
 
-    def __init__(self, editor: Editor, judge: Judge | None = None, prompts: Sequence[str] = (), seed: int = 0,
-                 clock: Callable[[], float] = time.monotonic) -> None:  # fmt: skip
-        desk = Desk(editor, judge, tuple(prompts))
-        self.desks = [desk]
-        self.timeline = [State(desk, _seed(seed), editor.domain.truncation, desk.threshold)]
+    def __init__(
+        self,
+        editor: Editor,
+        judge: Judge | None = None,
+        prompts: Sequence[str] = (),
+        seed: int = 0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.editor, self.judge, self.prompts = editor, judge, tuple(prompts)
+        self._threshold = 0.0 if editor.relevance is None else editor.domain.threshold  # what is begun with
+        self.timeline = [State(_seed(seed), editor.domain.truncation, self._threshold)]
         self.at = 0
         self._clock, self._lock, self._key, self._moved = clock, RLock(), None, 0.0
         # What was computed is kept a while, so that only what changed is computed again.
-        self._sampled = lru_cache(8)(lambda editor, seed, truncation: editor.sample(seed, truncation=truncation))
-        self._full = lru_cache(128)(self._whole_direction)
-        self._masked = lru_cache(128)(self._direction)
+        self._sampled = lru_cache(8)(lambda seed, truncation: editor.sample(seed, truncation=truncation))
+        self._directed = lru_cache(256)(self._direction)
         self._seen = lru_cache(8)(self._look)
 
     # Steps.
@@ -124,11 +110,6 @@ class Session:
         """Where the session stands."""
         with self._lock:
             return self.timeline[self.at]
-
-    @property
-    def editor(self) -> Editor:
-        """Whose pictures are edited now."""
-        return self.state.desk.editor
 
     def add(self, prompt: str) -> list[str]:
         """Put a prompt on the stack; returns what there is to say about it.
@@ -149,7 +130,7 @@ class Session:
     def remove(self, k: int) -> None:
         """Take the prompt number ``k`` off the stack."""
         with self._lock:
-            self._commit(layers=(*self.state.layers[:k], *self.state.layers[k + 1 :]))
+            self._commit(layers=self.state.layers[:k] + self.state.layers[k + 1 :])
 
     def strengthen(self, k: int, strength: float) -> None:
         """Give the prompt number ``k`` a strength; moves in quick succession are one step."""
@@ -181,23 +162,18 @@ class Session:
             key = "truncation" if seed == state.seed else None  # a slider is dragged; others are wanted one by one
             self._commit(key, seed=_seed(seed), truncation=truncation, given=None)
 
-    def give(self, latent: Latent, desk: Desk | None = None) -> None:
-        """Go to a picture from outside, by its latent, at the desk where that was found; by default the present one."""
+    def give(self, latent: Latent) -> None:
+        """Go to a picture from outside, by its latent."""
         if len(latent) != 1:
             raise ValueError(f"there is room for one picture. Got {len(latent)}.")
-        self._commit(desk=desk or self.state.desk, given=latent)
+        self._commit(given=latent)
 
-    def desk(self, recipe: Recipe) -> Desk:
-        """The desk at which a recipe was made, if the session was there; else the one where it is."""
-        return next((desk for desk in self.desks if not recipe.differences(desk.editor.identity)), self.state.desk)
-
-    def load(self, recipe: str | Mapping[str, Any] | Recipe, anyway: bool = False, desk: Desk | None = None) -> None:
+    def load(self, recipe: str | Mapping[str, Any] | Recipe, anyway: bool = False) -> None:
         """Go to where a recipe leads; see ``Editor.replay``.
 
         Args:
             recipe: of one picture.
-            anyway: go although it leads elsewhere there.
-            desk: at which; by default that which ``desk`` tells.
+            anyway: go although it leads elsewhere here.
 
         Raises:
             ValueError: as ``Editor.replay``, or if it is of several pictures.
@@ -205,23 +181,17 @@ class Session:
         recipe = Recipe.read(recipe)
         if len(recipe) != 1:
             raise ValueError(f"the recipe is of {len(recipe)} pictures, and there is room for one: Editor.replay it.")
-        desk = desk or self.desk(recipe)
-        edit = desk.editor.replay(recipe, anyway)
+        edit = self.editor.replay(recipe, anyway)
         layers = tuple(Layer(p.prompt, p.neutral, p.threshold, p.strength) for p in recipe.parts)
         if recipe.w is None and recipe.n == 1 and 0 <= recipe.seed < SEEDS:
             source = {"seed": recipe.seed, "truncation": recipe.truncation, "given": None}
         else:
-            source = {"truncation": desk.editor.domain.truncation, "given": edit.latent}
-        with self._lock:
-            if desk not in self.desks:
-                self.desks.append(desk)
-            threshold = layers[0].threshold if layers else desk.threshold
-            self._commit(desk=desk, threshold=threshold, layers=layers, **source)
+            source = {"truncation": self.editor.domain.truncation, "given": edit.latent}
+        self._commit(threshold=layers[0].threshold if layers else self._threshold, layers=layers, **source)
 
     def reset(self) -> None:
         """Back to the picture as it is, with no prompts and the domain's own threshold; a step like any other."""
-        desk = self.state.desk
-        self._commit(layers=(), threshold=desk.threshold, truncation=desk.editor.domain.truncation)
+        self._commit(layers=(), threshold=self._threshold, truncation=self.editor.domain.truncation)
 
     def undo(self) -> None:
         """One step back, if there is one."""
@@ -255,16 +225,14 @@ class Session:
 
     def latent(self, state: State) -> Latent:
         """The picture before the edit."""
-        if state.given is not None:
-            return state.given
-        return self._sampled(state.desk.editor, state.seed, state.truncation)
+        return self._sampled(state.seed, state.truncation) if state.given is None else state.given
 
     def edit(self, state: State | None = None) -> Edit:
         """The edit; of what it is made of, only what is new is computed."""
         state = state or self.state
-        editor, latent, on = state.desk.editor, self.latent(state), [layer for layer in state.layers if layer.on]
-        directions = tuple(self._masked(editor, latent, layer.prompt, layer.neutral, layer.threshold) for layer in on)
-        return Edit(editor, latent, directions, tuple(layer.strength for layer in on))
+        latent, on = self.latent(state), [layer for layer in state.layers if layer.on]
+        directions = tuple(self._directed(latent, layer.prompt, layer.neutral, layer.threshold) for layer in on)
+        return Edit(self.editor, latent, directions, tuple(layer.strength for layer in on))
 
     def idle(self, state: State) -> list[str]:
         """Prompts that are on and move nothing, since no channel reaches their threshold."""
@@ -273,14 +241,12 @@ class Session:
     @torch.no_grad()
     def changes(self, state: State, edit: Edit | None = None) -> list[Change]:
         """What is read of the picture before and after, where it can be read in both; the most changed first."""
-        edit, desk = edit or self.edit(state), state.desk
-        before, after = self._seen(desk, edit.latent), self._look(desk, edit)
-        if desk.judge is None:
-            names = tuple(dict.fromkeys([layer.prompt for layer in state.layers] + list(desk.prompts[:READ])))
-            if not names:
-                return []
-            text = torch.stack([desk.editor.text_feature(name) for name in names])
-            before, after = (dict(zip(names, (text @ seen).tolist(), strict=True)) for seen in (before, after))
+        edit = edit or self.edit(state)
+        before, after = self._seen(edit.latent), self._look(edit)
+        if self.judge is None:
+            names = dict.fromkeys([*(layer.prompt for layer in state.layers), *self.prompts[:READ]])
+            text = {name: self.editor.text_feature(name) for name in names}
+            before, after = ({name: float(text[name] @ seen) for name in names} for seen in (before, after))
         found = [Change(name, before[name], after[name]) for name in before if name in after]
         return sorted(found, key=lambda change: -abs(change.after - change.before))
 
@@ -291,34 +257,36 @@ class Session:
     def code(self, state: State | None = None, folder: str | Path = ".") -> str:
         """The lines of Python that make the same picture; one from outside is kept in ``folder``, as a recipe."""
         state = state or self.state
-        editor, latent = state.desk.editor, self.latent(state)
+        editor, latent = self.editor, self.latent(state)
         lines = ["from deltaedit import Editor", f"editor = Editor.from_pretrained({_quoted(editor.home)})"]
         if editor.home is None:
             lines = ["# editor is the one that this session is of"]
         source = latent.source
         if {"seed", "n", "truncation"} <= source.keys():
-            given = [f"seed={source['seed']}"]
-            if source["n"] != 1:
-                given += [f"n={source['n']}", f"rows={source.get('rows')}"]
-            lines.append(f"latent = editor.sample({', '.join(given)}, truncation={_short(source['truncation'])})")
+            some = f", n={source['n']}, rows={source.get('rows')}" if source["n"] != 1 else ""
+            lines.append(
+                f"latent = editor.sample(seed={source['seed']}{some}, truncation={_short(source['truncation'])})"
+            )
         else:
-            path = self._kept(Edit(editor, latent, (), ()), Path(folder))
+            recipe = Edit(editor, latent, (), ()).to_json()
+            path = Path(folder) / f"latent-{hashlib.sha256(recipe.encode()).hexdigest()[:8]}.json"
+            if not path.exists():  # its name is that of the content
+                write_whole(path, lambda part: part.write_text(recipe, encoding="utf-8"))
             lines.insert(0, "from pathlib import Path")
             lines.append(f"latent = editor.replay(Path({_quoted(path.as_posix())}).read_text()).latent")
-        on = [layer for layer in state.layers if layer.on]
-        kinds = list(dict.fromkeys((layer.neutral, layer.threshold) for layer in on))
+        kinds: dict[tuple[str, float], list[Layer]] = {}
+        for layer in state.layers:
+            if layer.on:
+                kinds.setdefault((layer.neutral, layer.threshold), []).append(layer)
         edits = []
-        for neutral, threshold in kinds:
-            some = [layer for layer in on if (layer.neutral, layer.threshold) == (neutral, threshold)]
+        for (neutral, threshold), some in kinds.items():
             words, strengths = [_quoted(layer.prompt) for layer in some], [_short(layer.strength) for layer in some]
-            more = f", neutral={_quoted(neutral)}" if neutral != editor.domain.neutral else ""
-            if editor.relevance is not None:
-                more = f", threshold={_short(threshold)}{more}"
-            asked = [x[0] if len(x) == 1 else f"[{', '.join(x)}]" for x in (words, strengths)]
-            edits.append(f"editor.edit(latent, {', '.join(asked)}{more})")
-        lines.append(f"picture = ({' + '.join(edits)}).image" if len(edits) > 1 else
-                     f"picture = {edits[0]}.image" if edits else "picture = latent.image")  # fmt: skip
-        return "\n".join(lines)
+            asked = ", ".join(x[0] if len(x) == 1 else f"[{', '.join(x)}]" for x in (words, strengths))
+            limit = f", threshold={_short(threshold)}" if editor.relevance is not None else ""
+            other = f", neutral={_quoted(neutral)}" if neutral != editor.domain.neutral else ""
+            edits.append(f"editor.edit(latent, {asked}{limit}{other})")
+        made = f"({' + '.join(edits)})" if len(edits) > 1 else "".join(edits) or "latent"
+        return "\n".join([*lines, f"picture = {made}.image"])
 
     def save(self, folder: str | Path = ".", state: State | None = None) -> tuple[Path, Path]:
         """Write picture and recipe into a folder, under names that no file has; returns both paths."""
@@ -333,31 +301,18 @@ class Session:
         write_whole(recipe, lambda path: path.write_text(edit.to_json() + "\n", encoding="utf-8"))
         return png, recipe
 
-    def _kept(self, edit: Edit, folder: Path) -> Path:
-        """A file with an edit's recipe, whose name is that of the content: what is kept once is not kept again."""
-        recipe = edit.to_json()
-        path = folder / f"latent-{hashlib.sha256(recipe.encode()).hexdigest()[:8]}.json"
-        with self._lock:
-            if not path.exists():
-                write_whole(path, lambda part: part.write_text(recipe, encoding="utf-8"))
-        return path
-
-    @staticmethod
-    def _whole_direction(editor: Editor, latent: Latent, prompt: str, neutral: str) -> Direction:
-        return editor.edit(latent, prompt, threshold=0.0, neutral=neutral).directions[0]
-
     @torch.no_grad()
-    def _direction(self, editor: Editor, latent: Latent, prompt: str, neutral: str, threshold: float) -> Direction:
-        full = self._full(editor, latent, prompt, neutral)
+    def _direction(self, latent: Latent, prompt: str, neutral: str, threshold: float) -> Direction:
         if not threshold:
-            return full
-        return replace(full, threshold=threshold, delta_s=full.delta_s * editor.mask(prompt, neutral, threshold))
+            return self.editor.edit(latent, prompt, threshold=0.0, neutral=neutral).directions[0]
+        whole = self._directed(latent, prompt, neutral, 0.0)
+        mask = self.editor.mask(prompt, neutral, threshold)
+        return replace(whole, threshold=threshold, delta_s=whole.delta_s * mask)
 
-    @staticmethod
     @torch.no_grad()
-    def _look(desk: Desk, pictures: Latent | Edit) -> Any:
+    def _look(self, pictures: Latent | Edit) -> Any:
         image = pictures.tensor.clamp(-1, 1)
-        return desk.editor.clip.encode_image(image)[0] if desk.judge is None else desk.judge(image)
+        return self.editor.clip.encode_image(image)[0] if self.judge is None else self.judge(image)
 
 
 class Newest:

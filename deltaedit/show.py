@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,20 +45,16 @@ def style() -> None:
 
     In a notebook, figures are then kept twice: as usual, and in light ink on no ground, for the book's dark pages.
     """
-    ink = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color", "boxplot.boxprops.color",
-           "boxplot.whiskerprops.color", "boxplot.capprops.color", "boxplot.flierprops.markeredgecolor")  # fmt: skip
-    plt.rcParams.update(dict.fromkeys(ink, INK) | {
-        "axes.prop_cycle": plt.cycler(color=COLORS),
-        "axes.facecolor": "none",
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.titlesize": "medium",
-        "figure.dpi": 110,
-        "figure.constrained_layout.use": True,
-        "font.size": 9.5,
-        "legend.frameon": False,
-        "savefig.bbox": "tight",
-    })  # fmt: skip
+    ink = "text.color axes.labelcolor axes.edgecolor xtick.color ytick.color boxplot.boxprops.color "
+    ink += "boxplot.whiskerprops.color boxplot.capprops.color boxplot.flierprops.markeredgecolor"
+    plt.rcParams.update(dict.fromkeys(ink.split(), INK))
+    plt.rc("axes", prop_cycle=plt.cycler(color=COLORS), facecolor="none", titlesize="medium")
+    plt.rc("axes.spines", top=False, right=False)
+    plt.rc("figure", dpi=110)
+    plt.rc("figure.constrained_layout", use=True)
+    plt.rc("font", size=9.5)
+    plt.rc("legend", frameon=False)
+    plt.rc("savefig", bbox="tight")
     if shell := get_ipython():
         shell.display_formatter.mimebundle_formatter.for_type(Figure, lambda figure: ({}, {DARK: dark(figure)}))
 
@@ -94,8 +91,13 @@ def _light_ink(figure: Figure) -> Iterator[None]:
             put(was)
 
 
-def grid(images: Sequence[Shown] | Tensor, columns: int | Sequence[str], rows: Sequence[str] = (),
-         titles: Sequence[str] = (), size: float = 1.1) -> Figure:  # fmt: skip
+def grid(
+    images: Sequence[Shown] | Tensor,
+    columns: int | Sequence[str],
+    rows: Sequence[str] = (),
+    titles: Sequence[str] = (),
+    size: float = 1.1,
+) -> Figure:
     """Pictures in rows and columns.
 
     Args:
@@ -112,8 +114,9 @@ def grid(images: Sequence[Shown] | Tensor, columns: int | Sequence[str], rows: S
     # Inches that the words take beside and above the pictures, so that these keep their size.
     margin = 0.07 * max((len(line) for label in rows for line in label.splitlines()), default=0)
     above = 0.16 * (_lines(headings) + down * _lines(titles))
-    figure, axes = plt.subplots(down, across, figsize=(size * across + margin, size * down + above + 0.1),
-                                squeeze=False, layout="constrained")  # fmt: skip
+    figure, axes = plt.subplots(
+        down, across, figsize=(size * across + margin, size * down + above + 0.1), squeeze=False, layout="constrained"
+    )
     figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0, hspace=0)
     for k, axis in enumerate(axes.flat):
         axis.set(xticks=[], yticks=[])
@@ -129,8 +132,13 @@ def grid(images: Sequence[Shown] | Tensor, columns: int | Sequence[str], rows: S
     return figure
 
 
-def edit_grid(editor: Editor, latent: Latent, target: str | Sequence[str], strength: float | Sequence[float] = 1.0,
-              size: float = 1.1) -> Figure:  # fmt: skip
+def edit_grid(
+    editor: Editor,
+    latent: Latent,
+    target: str | Sequence[str],
+    strength: float | Sequence[float] = 1.0,
+    size: float = 1.1,
+) -> Figure:
     """Edits of pictures as a grid: a row for each picture; a column for each prompt, or for each strength of one.
 
     Args:
@@ -196,16 +204,16 @@ def embedding(points: np.ndarray, labels: Sequence[str], title: str = "", axis: 
     if axis is None:
         axis = plt.subplots(figsize=(3.4, 3.2))[1]
     labels = np.asarray(labels)
-    for k, label in enumerate(dict.fromkeys(labels.tolist())):
+    for label, color, marker in zip(dict.fromkeys(labels.tolist()), cycle(COLORS), cycle(MARKERS), strict=False):
         x, y = points[labels == label].T
-        axis.scatter(x, y, s=7, alpha=0.6, linewidths=0, color=COLORS[k % len(COLORS)],
-                     marker=MARKERS[k % len(MARKERS)], label=label)  # fmt: skip
+        axis.scatter(x, y, s=7, alpha=0.6, linewidths=0, color=color, marker=marker, label=label)
     axis.set(xticks=[], yticks=[], title=title)
     return axis
 
 
-def bars(shares: Mapping[str, float], kinds: Mapping[str, str], marks: Mapping[str, float],
-         axis: Axes | None = None) -> Axes:  # fmt: skip
+def bars(
+    shares: Mapping[str, float], kinds: Mapping[str, str], marks: Mapping[str, float], axis: Axes | None = None
+) -> Axes:
     """Shares from 0 to 1 as horizontal bars in percent, the largest on top; returns the axes drawn on.
 
     Args:

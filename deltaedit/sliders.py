@@ -18,48 +18,16 @@ from PIL import Image
 from torch import Tensor
 
 from deltaedit.pictures import Shown, pixels
+from deltaedit.web import script, style
 
 if TYPE_CHECKING:
     from deltaedit.editor import Editor, Latent
 
 LONGEST = 16383  # pixels that a WebP picture can be high
 
-# All frames are cells of one picture, which CSS variables move behind a window of a frame's size: so they are loaded at
-# once. The window leaves out a hundredth at each side, where a browser that scales mixes in the neighbours.
 # A notebook keeps HTML and nothing beside it, therefore style and script come along with each.
-STYLE = """<style>
-.reader{margin:1em 0;line-height:1.4}
-.reader .frame{display:block;aspect-ratio:var(--ratio);border-radius:4px;background:var(--frames)
-calc((var(--column)*1.02 + .01)*100%/(var(--columns)*1.02 - 1)) calc((var(--row)*1.02 + .01)*100%/
-(var(--rows)*1.02 - 1))/calc(var(--columns)*102%) calc(var(--rows)*102%)}
-.reader label,.reader legend{display:block;margin:0;font-size:1em}
-.reader input[type=range]{display:block;width:100%;max-width:none;height:2em;margin:0;accent-color:#c2540a}
-.reader output{font-variant-numeric:tabular-nums;font-weight:600}
-.reader .all{display:grid;gap:.4em;margin-top:.5em;font-size:.85em;text-align:center;align-items:center}
-.bench{display:flex;flex-wrap:wrap;gap:1em 1.8em;align-items:center}
-.bench .frame{--row:calc(var(--picture)*var(--prompts) + var(--prompt))}
-.bench .pair{flex:3 1 19em;display:grid;grid-template-columns:1fr 1fr;gap:.6em;text-align:center}
-.bench .controls{flex:2 1 14em;display:grid;gap:1em}
-.bench fieldset{border:0;padding:0;margin:0;min-width:0}
-.bench .thumbs{display:flex;gap:.5em;margin-top:.5em}
-.bench .thumbs label{position:relative;flex:0 1 4em}
-.bench .thumbs input{position:absolute;inset:0;width:100%;height:100%;margin:0;opacity:0;cursor:pointer}
-.bench .thumbs :checked+.frame{box-shadow:0 0 0 3px #c2540a}
-.bench .thumbs :focus-visible+.frame{outline:3px solid;outline-offset:4px}
-.bench select{display:block;width:100%;margin:.3em 0 0;padding:.45em;border:1px solid;border-radius:6px;font:inherit;
-color:inherit;background:none}
-.bench option{color:#262626;background:#fff}
-</style>"""
-# No > in these: a search index takes it for the end of the tag, and what follows for words.
-SWEEP_MOVES = """const t=this.dataset.texts.split('|')[this.value],s=this.closest('.sweep');
-s.style.setProperty('--row',this.value);s.querySelector('output').value=t;this.setAttribute('aria-valuetext',t)"""
-BENCH_MOVES = """const t=event.target,g=this.querySelector.bind(this),r=g('[type=range]');
-this.style.setProperty(t.dataset.moves,t.value);
-const x=this.dataset.texts.split('|')[r.value],q=g('select').selectedOptions[0].text,
-n=g('.thumbs :checked').getAttribute('aria-label');
-r.setAttribute('aria-valuetext',x);g('.strength').value=x;g('.prompt').value=q;
-g('.before').setAttribute('aria-label',n+', as drawn');
-g('.after').setAttribute('aria-label',n+', “'+q+'” at strength '+x)"""
+STYLE = f"<style>{style('sliders')}</style>"
+SWEEP_MOVES, BENCH_MOVES = script("sweep"), script("bench")
 
 
 def number(value: float | str) -> str:
@@ -111,8 +79,9 @@ class Sweep:
 
     def __post_init__(self) -> None:
         if len(self.frames) != len(self.values) or len(self.frames) < 2:
-            raise ValueError("a sweep needs two frames or more and a value for each, "
-                             f"got {len(self.frames)} and {len(self.values)}.")  # fmt: skip
+            raise ValueError(
+                f"a sweep needs two frames or more and a value for each, got {len(self.frames)} and {len(self.values)}."
+            )
         if not 0 <= self.start < len(self.frames):
             raise ValueError(f"the first frame shown must be one of 0 … {len(self.frames) - 1}, got {self.start}.")
 
@@ -125,8 +94,7 @@ class Sweep:
         strip, n = self.strip(), len(self.frames)
         texts = [html.escape(number(value)) for value in self.values]
         caption, alt = html.escape(self.caption), html.escape(self.alt)
-        cells = "".join(f'<span><span class="frame" style="--row:{k}"></span>{text}</span>'
-                        for k, text in enumerate(texts))  # fmt: skip
+        cells = "".join(f'<span><span class="frame" style="--row:{k}"></span>{x}</span>' for k, x in enumerate(texts))
         across = f"repeat(auto-fill,minmax(min(100%,{max(96, self.width // 3)}px),1fr))"
         return f"""{STYLE}
 <div class="reader sweep" role="group" aria-label="{caption}" style="--column:0;--row:{self.start};
@@ -169,14 +137,17 @@ class Bench:
         if not p * q or k < 2 or any(len(row) != q or any(len(part) != k for part in row) for row in self.frames):
             raise ValueError("a bench needs a frame for each picture, prompt and strength, and two strengths or more.")
         if 0 not in self.strengths or self.start not in self.strengths:
-            raise ValueError(f"strengths of a bench must have 0 and the first shown, {self.start:g}, among them. "
-                             f"Got {list(self.strengths)}.")  # fmt: skip
+            raise ValueError(
+                f"strengths of a bench must have 0 and the first shown, {self.start:g}, among them. "
+                f"Got {list(self.strengths)}."
+            )
         if p * q * self.side > LONGEST:
             raise ValueError(f"{p} pictures with {q} prompts, of {self.side} pixels, are too many: give fewer.")
 
     @classmethod
-    def of(cls, editor: Editor, latent: Latent, prompts: Sequence[str], strengths: Sequence[float],
-           **about: Any) -> Bench:  # fmt: skip
+    def of(
+        cls, editor: Editor, latent: Latent, prompts: Sequence[str], strengths: Sequence[float], **about: Any
+    ) -> Bench:
         """The bench of all pictures of a latent; ``about`` is what else a bench takes.
 
         Raises:
@@ -202,13 +173,21 @@ class Bench:
         zero, first = self.strengths.index(0), self.strengths.index(self.start)
         texts, prompts = list(map(number, self.strengths)), [html.escape(prompt) for prompt in self.prompts]
         kind, name = html.escape(self.kind), hashlib.sha256(frames).hexdigest()[:8]
-        choices = "".join(f"""<label><input type="radio" name="{name}" value="{i}" data-moves="--picture"
+
+        def cell(i: int, j: int, column: int) -> str:
+            return f'<span class="frame" style="--picture:{i};--prompt:{j};--column:{column}"></span>'
+
+        choices = "".join(
+            f"""<label><input type="radio" name="{name}" value="{i}" data-moves="--picture"
 autocomplete="off" aria-label="{kind} {i + 1}"{" checked" * (i == 0)}>
-<span class="frame" style="--picture:{i};--prompt:0;--column:{zero}"></span></label>""" for i in range(p))  # fmt: skip
+{cell(i, 0, zero)}</label>"""
+            for i in range(p)
+        )
         options = "".join(f'<option value="{j}">{prompt}</option>' for j, prompt in enumerate(prompts))
-        cells = "".join(f"<span>{prompt}</span>" + "".join(
-            f'<span class="frame" style="--picture:{i};--prompt:{j};--column:{first}"></span>' for i in range(p))
-            for j, prompt in enumerate(prompts))  # fmt: skip
+        cells = "".join(
+            "".join([f"<span>{prompt}</span>", *(cell(i, j, first) for i in range(p))])
+            for j, prompt in enumerate(prompts)
+        )
         return f"""{STYLE}
 <div class="reader bench" role="group" aria-label="Edits to choose from" data-texts="{"|".join(texts)}"
 oninput="{BENCH_MOVES}" style="--picture:0;--prompt:0;--column:{first};--prompts:{q};

@@ -8,18 +8,20 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import CancelledError
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import count
+from mimetypes import guess_type
 from pathlib import Path
 from typing import Any
 
 import ipywidgets as iw
 
-from deltaedit import domains, download
 from deltaedit.editor import Editor, Latent
 from deltaedit.recipes import Recipe
-from deltaedit.session import SEEDS, Change, Desk, Judge, Layer, Newest, Session, State, live, sentence
+from deltaedit.session import SEEDS, Change, Judge, Layer, Newest, Session, State, live, sentence
+from deltaedit.web import script, style
 
 SHOWN = 8  # lines of the table, and steps in the strip
 LOOK_AGAIN = 0.15  # seconds after which the table is read anew, though the slider still moves
@@ -27,21 +29,7 @@ REST = 0.3  # seconds without a move, after which the strip is drawn anew
 UPLOAD = 50  # MB of a file at most; a server may take less
 STEPS = 100  # of optimisation for a picture from outside, where there is no encoder
 NUMBERS = count()
-STYLE = (Path(__file__).parent / "widgets.css").read_text(encoding="utf-8")
-# What ipywidgets has no words for: the names of sliders and pictures, for those who do not see them. Where no script
-# may run, only these are missing.
-NAMES = """const root = this.closest('.deltaedit'), name = () => {
-for (const box of root.querySelectorAll('.widget-slider')) {
-const label = box.querySelector('.widget-label'), text = box.title || label.title || label.textContent;
-for (const part of box.querySelectorAll('.noUi-handle, .widget-readout')) part.setAttribute('aria-label', text);
-box.querySelector('.widget-readout').setAttribute('role', 'textbox'); }
-for (const image of root.querySelectorAll('img')) image.alt =
-image.closest('.deltaedit-step') ? '' : image.matches('.deltaedit-after') ? 'after the edit' : 'before the edit'; };
-name(); new MutationObserver(name).observe(root, {childList: true, subtree: true});"""
-
-
-class Abandoned(Exception):
-    """Nobody waits for the picture any more."""
+STYLE = f'<style onload="{script("widgets")}">{style("widgets")}</style>'
 
 
 class EditorWidget(iw.VBox):
@@ -61,10 +49,25 @@ class EditorWidget(iw.VBox):
 
     Attributes:
         session: where everything stands; see ``Session``.
+
+    >>> widget = EditorWidget(Editor.from_pretrained("portraits"), prompts=("face with hat",))
+    >>> widget.session.add("old face")
+    []
+    >>> widget.session.edit().prompt
+    'old face'
+    >>> widget.close()
     """
 
-    def __init__(self, editor: Editor, judge: Judge | None = None, prompts: Sequence[str] = (), seed: int = 0,
-                 steps: int | None = None, folder: str | Path = ".", size: int = 360) -> None:  # fmt: skip
+    def __init__(
+        self,
+        editor: Editor,
+        judge: Judge | None = None,
+        prompts: Sequence[str] = (),
+        seed: int = 0,
+        steps: int | None = None,
+        folder: str | Path = ".",
+        size: int = 360,
+    ) -> None:
         self.session = Session(editor, judge, prompts, seed)
         self._steps, self._folder = steps, Path(folder)
         self._drawing, self._finding = Newest(self._failed), Newest(self._failed)
@@ -72,15 +75,13 @@ class EditorWidget(iw.VBox):
         self._before: Latent | None = None
         self._looked, self._telling = 0.0, ""
         self._thumbs: dict[State, bytes] = {}
-        self._offered: tuple[Recipe, Desk] | None = None
+        self._offered: Recipe | None = None
         self._saved: State | None = None
         super().__init__()
         self.add_class("deltaedit").add_class(mark := f"deltaedit-{next(NUMBERS)}")
         self._make_controls(mark)
-        self.children = [
-            iw.HTML(f'<style onload="{html.escape(NAMES)}">{STYLE}</style>').add_class("deltaedit-css"), self.divider,
-            iw.HBox([self._stage(size), self._panel()]).add_class("deltaedit-main"),
-        ]  # fmt: skip
+        css, main = iw.HTML(STYLE).add_class("deltaedit-css"), iw.HBox([self._stage(size), self._panel()])
+        self.children = [css, self.divider, main.add_class("deltaedit-main")]
         self._sync()
         self._draw(self.session.state, self._drawing.overtaken)
 
@@ -108,8 +109,8 @@ class EditorWidget(iw.VBox):
         self.seed = iw.BoundedIntText(min=0, max=SEEDS - 1, description="seed", layout=iw.Layout(width="13em"))
         self.truncation = iw.FloatSlider(min=0, max=1, step=0.05, description="truncation", layout=wide)
         self.truncation.tooltip = "truncation: 0 for the average picture, 1 for all variety"
-        self.wipe = iw.IntSlider(0, 0, 100, description="wipe", readout=False, layout=wide,
-                                 tooltip="wipe: per cent of the picture that are as before")  # fmt: skip
+        self.wipe = iw.IntSlider(description="wipe", readout=False, layout=wide)
+        self.wipe.tooltip = "wipe: per cent of the picture that are as before"
         self.divider = iw.HTML().add_class("deltaedit-css")
         self.hold = iw.Button(description="Hold to compare", tooltip="shows the picture before, while pressed")
         self.hold.add_class("deltaedit-hold")
@@ -125,7 +126,6 @@ class EditorWidget(iw.VBox):
             "Reset": self.session.reset,
             "Save": self._save,
             "Code": self._code,
-            "Load its domain": lambda: self._later("loading it", self._load_domain),
             "Load anyway": lambda: self._later("loading it", self._load_anyway),
             "Leave it": self._offer,
         }
@@ -141,7 +141,7 @@ class EditorWidget(iw.VBox):
             self.threshold: self.session.limit,
             self.seed: lambda value: self.session.sample(seed=value),
             self.truncation: lambda value: self.session.sample(truncation=value),
-            self.prompt: lambda value: self._add() if value.strip() else None,
+            self.prompt: lambda _: self._add(),
             self.upload: partial(self._open, self.upload, "finding it", self._invert),
             self.open: partial(self._open, self.open, "loading it", self._load),
         }
@@ -150,8 +150,10 @@ class EditorWidget(iw.VBox):
 
         def wipe(_: object = None) -> None:
             at = f"{self.wipe.value}%"
-            self.divider.value = (f"<style>.{mark} .deltaedit-after{{clip-path:inset(0 0 0 {at})}}"
-                                  f".{mark} .deltaedit-stack::after{{left:{at}}}</style>")  # fmt: skip
+            self.divider.value = (
+                f"<style>.{mark} .deltaedit-after{{clip-path:inset(0 0 0 {at})}}"
+                f".{mark} .deltaedit-stack::after{{left:{at}}}</style>"
+            )
 
         self.wipe.observe(wipe, "value")
         wipe()
@@ -173,13 +175,23 @@ class EditorWidget(iw.VBox):
         def buttons(*names: str) -> iw.Widget:
             return bar(*(self.buttons[name] for name in names))
 
-        return iw.VBox([
-            bar(self.prompt, self.buttons["Add"]), self.message, self.offer,
-            buttons("Load its domain", "Load anyway", "Leave it"), self.rows,
-            bar(self.threshold), bar(self.seed, self.buttons["Another"]), bar(self.truncation),
-            bar(self.upload, self.open), self.refused, bar(self.progress),
-            buttons("Undo", "Redo", "Reset", "Save", "Code"), self.told, self.strip,
-        ]).add_class("deltaedit-panel")  # fmt: skip
+        children = [
+            bar(self.prompt, self.buttons["Add"]),
+            self.message,
+            self.offer,
+            buttons("Load anyway", "Leave it"),
+            self.rows,
+            bar(self.threshold),
+            bar(self.seed, self.buttons["Another"]),
+            bar(self.truncation),
+            bar(self.upload, self.open),
+            self.refused,
+            bar(self.progress),
+            buttons("Undo", "Redo", "Reset", "Save", "Code"),
+            self.told,
+            self.strip,
+        ]
+        return iw.VBox(children).add_class("deltaedit-panel")
 
     # What a touch does.
 
@@ -203,10 +215,9 @@ class EditorWidget(iw.VBox):
             self.progress.description, self.progress.value = what, 0
             _visible(True, self.progress)
             try:
-                self._say(job(overtaken) or "")
-                self._show()
-            except Abandoned:
-                pass
+                with suppress(CancelledError):  # nobody waits for it any more
+                    self._say(job(overtaken) or "")
+                    self._show()
             finally:
                 _visible(False, self.progress)
 
@@ -234,28 +245,28 @@ class EditorWidget(iw.VBox):
         def job(overtaken: Callable[..., bool]) -> str | None:
             try:
                 return use(_content(files), overtaken)
-            except Exception as error:
-                if not isinstance(error, Abandoned):  # beside the button, too; it is read aloud only once
-                    self.refused.value = f'<div class="deltaedit-say wrong">{html.escape(sentence(error))}</div>'
+            except CancelledError:
+                raise
+            except Exception as error:  # is said beside the button, too; it is read aloud only once
+                self.refused.value = _said(sentence(error), " wrong", "none")
                 raise
 
         self._later(what, job)
 
     def _invert(self, content: bytes, overtaken: Callable[..., bool]) -> str:
-        desk = self.session.state.desk
-        steps = (0 if desk.editor.encoder else STEPS) if self._steps is None else self._steps
-        if desk.editor.encoder is None and self._steps is None:
+        editor, steps = self.session.editor, self._steps
+        if steps is None and (steps := 0 if editor.encoder else STEPS):
             self._say(f"This domain has no encoder: the picture is found in {steps} steps of optimisation.")
 
         def progress(share: float) -> None:
             if overtaken() or not threading.main_thread().is_alive():
-                raise Abandoned
+                raise CancelledError
             self.progress.value = share
 
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            latent = desk.editor.invert(content, steps, progress=progress)
-        self.session.give(latent, desk)
+            latent = editor.invert(content, steps, progress=progress)
+        self.session.give(latent)
         return " ".join(sentence(warning.message) for warning in caught)
 
     def _load(self, content: bytes, _: object) -> None:
@@ -263,49 +274,27 @@ class EditorWidget(iw.VBox):
             recipe = Recipe.read(content.decode())
         except UnicodeDecodeError:
             raise ValueError("the recipe is no text: open a file that Save wrote.") from None
-        self._take(recipe, self.session.desk(recipe))
-
-    def _take(self, recipe: Recipe, desk: Desk) -> None:
-        """Load a recipe at a desk if it leads to the same there, or else offer to."""
-        if recipe.differences(desk.editor.identity):
-            self._offer(recipe, desk)
+        if lines := recipe.differences(self.session.editor.identity):
+            self._offer(recipe, f"Loaded here, this recipe will differ: {'; '.join(lines)}.")
         else:
-            self.session.load(recipe, desk=desk)
+            self.session.load(recipe)
             self._offer()
-
-    def _load_domain(self, _: object) -> None:
-        if self._offered is not None:  # a second press finds it done
-            recipe, desk = self._offered
-            self._take(recipe, Desk(Editor.from_pretrained(recipe.domain, desk.editor.device)))  # a name, see _offer
 
     def _load_anyway(self, _: object) -> None:
-        if self._offered is not None:
-            recipe, desk = self._offered
-            self.session.load(recipe, anyway=True, desk=desk)
+        if self._offered is not None:  # a second press finds it done
+            self.session.load(self._offered, anyway=True)
             self._offer()
 
-    def _offer(self, recipe: Recipe | None = None, desk: Desk | None = None) -> None:
-        """Offer to load a recipe at a desk, where it leads elsewhere, or in its domain, if that has a name here; this
-        stands until it is loaded, or until another is offered, or none."""
-        self._offered = recipe and (recipe, desk)
-        text, known = "", False
-        if recipe is not None:
-            name, lines = desk.editor.domain.name, recipe.differences(desk.editor.identity)
-            known = recipe.domain != name and recipe.domain in {*domains.FOLDERS, *download.PUBLISHED}
-            text = f"Loaded in {name!r}, this recipe will differ: {'; '.join(lines)}."
-            if known:
-                text += f" In {recipe.domain!r}, its own domain, it can be loaded as well; Undo leads back."
-        self.offer.value = text and f'<div class="deltaedit-say" role="status">{html.escape(text)}</div>'
+    def _offer(self, recipe: Recipe | None = None, text: str = "") -> None:
+        """Offer to load a recipe that leads elsewhere here, until it is loaded or another is offered, or none."""
+        self._offered, self.offer.value = recipe, _said(text)
         _visible(recipe is not None, self.buttons["Load anyway"], self.buttons["Leave it"])
-        _visible(known, self.buttons["Load its domain"])
 
     def _save(self) -> None:
-        paths = self.session.save(self._folder)
-        kinds = {".png": "image/png", ".json": "application/json"}
         links = []
-        for path in paths:
+        for path in self.session.save(self._folder):
             name, data = html.escape(path.name), base64.b64encode(path.read_bytes()).decode()
-            links.append(f'<a download="{name}" href="data:{kinds[path.suffix]};base64,{data}">{name}</a>')
+            links.append(f'<a download="{name}" href="data:{guess_type(path)[0]};base64,{data}">{name}</a>')
         where = html.escape(str(self._folder.resolve()))
         self._tell("saved", f'<div class="deltaedit-say" role="status">Saved in {where}: {", ".join(links)}</div>')
         self._saved = self.session.state
@@ -346,7 +335,7 @@ class EditorWidget(iw.VBox):
             self.threshold.disabled = session.editor.relevance is None
             _place(self.truncation, state.truncation, 1.0)
             self.seed.value = state.seed
-            self.prompt.options = prompts = state.desk.prompts
+            self.prompt.options = prompts = session.prompts
             self.prompt.placeholder = f"such as “{prompts[0]}”" if prompts else "what it shall show"
             self.buttons["Undo"].disabled = session.at == 0
             self.buttons["Redo"].disabled = session.at == len(session.timeline) - 1
@@ -374,7 +363,7 @@ class EditorWidget(iw.VBox):
         if overtaken() and now - self._looked < LOOK_AGAIN:
             return
         self._looked = now
-        self.table.value = changes_table(self.session.changes(state, edit), state.desk.judge is not None)
+        self.table.value = changes_table(self.session.changes(state, edit), self.session.judge is not None)
         if overtaken(REST):
             return
         if idle := self.session.idle(state):
@@ -398,8 +387,7 @@ class EditorWidget(iw.VBox):
         self._say(sentence(error), wrong=True)
 
     def _say(self, text: str, wrong: bool = False) -> None:
-        role, kind = ("alert", " wrong") if wrong else ("status", "")
-        self.message.value = text and f'<div class="deltaedit-say{kind}" role="{role}">{html.escape(text)}</div>'
+        self.message.value = _said(text, *((" wrong", "alert") if wrong else ()))
 
     def _tell(self, kind: str, text: str) -> None:
         self._telling, self.told.value = kind, text
@@ -410,8 +398,8 @@ class Row(iw.HBox):
 
     def __init__(self) -> None:
         self.on = iw.Checkbox(indent=False, layout=iw.Layout(flex="1 1 10em", width="auto", min_width="7em"))
-        self.strength = iw.FloatSlider(1, min=-2, max=2, step=0.05, readout_format=".2f",
-                                       layout=iw.Layout(flex="2 1 12em", width="auto"))  # fmt: skip
+        wide = {"flex": "2 1 12em", "width": "auto"}
+        self.strength = iw.FloatSlider(1, min=-2, max=2, step=0.05, readout_format=".2f", layout=wide)
         self.strength.add_class("deltaedit-strength")
         self.delete = iw.Button(description="Delete")
         super().__init__([self.on, self.strength, self.delete])
@@ -466,12 +454,20 @@ def changes_table(changes: Sequence[Change], judged: bool) -> str:
     for c in shown:
         by = c.after - c.before
         kind = ' class="less"' if by < 0 else ""
-        lines.append(f'<tr><th scope="row" title="{html.escape(c.name)}">{html.escape(c.name)}</th>'
-                     f"<td>{_signed(c.before)}</td><td>{_signed(c.after)}</td>"
-                     f'<td><i{kind} style="--by:{abs(by) / most:.3f}"></i></td></tr>')  # fmt: skip
+        lines.append(
+            f'<tr><th scope="row" title="{html.escape(c.name)}">{html.escape(c.name)}</th>'
+            f"<td>{_signed(c.before)}</td><td>{_signed(c.after)}</td>"
+            f'<td><i{kind} style="--by:{abs(by) / most:.3f}"></i></td></tr>'
+        )
     head = "".join(f'<th scope="col">{name}</th>' for name in ("seen", "before", "after", "change"))
-    return (f'<table class="deltaedit-changes"><caption>{caption}</caption><thead><tr>{head}</tr></thead>'
-            f"<tbody>{''.join(lines)}</tbody></table>")  # fmt: skip
+    return (
+        f'<table class="deltaedit-changes"><caption>{caption}</caption><thead><tr>{head}</tr></thead>'
+        f"<tbody>{''.join(lines)}</tbody></table>"
+    )
+
+
+def _said(text: str, kind: str = "", role: str = "status") -> str:
+    return text and f'<div class="deltaedit-say{kind}" role="{role}">{html.escape(text)}</div>'
 
 
 def _signed(value: float) -> str:

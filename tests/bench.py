@@ -89,7 +89,7 @@ def training(editor: Editor, folder: Path, n: int) -> dict[str, float]:
 def quality(editor: Editor, judge: Judge) -> dict[str, float]:
     """CLIP and judge on held-out renders, edits on held-out latents."""
     table = judge.world.table
-    image, factors = evaluate.held_out(judge.world, 4096, editor.generator.config.resolution)
+    image, factors = evaluate.held_out(judge.world, 4096, editor.generator.resolution)
     shots, right = evaluate.zero_shot(judge.world, editor.clip, image, factors), accuracy(judge, image, factors)
     edits = evaluate.summary(evaluate.score_edits(editor, judge))
     return {

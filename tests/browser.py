@@ -20,8 +20,11 @@ ROOT = Path(__file__).resolve().parents[1]
 HTML = ROOT / "_build/html"
 SCREENSHOTS = ROOT / "_build/screenshots"
 FRONT, FIRST, EDITING = "book/intro", "notebooks/01_edit_in_one_minute", "notebooks/07_editing_from_text"
-PAGES = sorted(path.relative_to(HTML).with_suffix("").as_posix()
-               for folder in ("book", "notebooks") for path in (HTML / folder).rglob("*.html"))  # fmt: skip
+PAGES = sorted(
+    path.relative_to(HTML).with_suffix("").as_posix()
+    for folder in ("book", "notebooks")
+    for path in (HTML / folder).rglob("*.html")
+)
 MOST = {FRONT: 2.5e6}  # bytes that a page may load, all in all
 MOST_OF_A_CHAPTER = 4e6
 DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
@@ -75,8 +78,9 @@ def visit(chromium: Browser) -> Iterator[Callable[..., Visit]]:
 
     def go(name: str, viewport: dict = DESKTOP, theme: str = "light", scripts: bool = True) -> Visit:
         assert (HTML / f"{name}.html").exists(), f"there is no page {name}: `make book` first"
-        contexts.append(chromium.new_context(offline=True, viewport=viewport, color_scheme=theme,
-                                             java_script_enabled=scripts))  # fmt: skip
+        contexts.append(
+            chromium.new_context(offline=True, viewport=viewport, color_scheme=theme, java_script_enabled=scripts)
+        )
         visits.append(Visit(contexts[-1].new_page(), scripts))
         visits[-1].page.goto((HTML / f"{name}.html").as_uri())
         return visits[-1]
@@ -170,8 +174,12 @@ def test_what_a_trusted_notebook_shows_moves(chromium: Browser):
         page.evaluate("html => document.body.innerHTML = html", output._repr_html_())
         slider = page.get_by_role("slider")
         slider.focus()
-        assert changes(page.locator(".frame[role=img]").last, lambda: page.keyboard.press("ArrowRight"
-                       if page.get_by_role("slider").input_value() == "0" else "ArrowLeft"))  # fmt: skip
+        assert changes(
+            page.locator(".frame[role=img]").last,
+            lambda: page.keyboard.press(
+                "ArrowRight" if page.get_by_role("slider").input_value() == "0" else "ArrowLeft"
+            ),
+        )
     page.close()
 
 

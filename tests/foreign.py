@@ -29,8 +29,12 @@ def nvidias_modules() -> Iterator[types.ModuleType]:
     persistence._reconstruct_persistent_obj = _reconstruct_persistent_obj
     _reconstruct_persistent_obj.__qualname__ = "_reconstruct_persistent_obj"
     util.EasyDict = type("EasyDict", (dict,), {"__module__": "dnnlib.util"})
-    modules = {"torch_utils": types.ModuleType("torch_utils"), "torch_utils.persistence": persistence,
-               "dnnlib": types.ModuleType("dnnlib"), "dnnlib.util": util}  # fmt: skip
+    modules = {
+        "torch_utils": types.ModuleType("torch_utils"),
+        "torch_utils.persistence": persistence,
+        "dnnlib": types.ModuleType("dnnlib"),
+        "dnnlib.util": util,
+    }
     sys.modules.update(modules)
     try:
         yield util
@@ -66,22 +70,38 @@ def nvidias(generator: Generator) -> Persistent:
 
     def linear(layer: nn.Module, activation: str, lr_mul: float = 1.0) -> Persistent:
         gain = np.float64(lr_mul) / np.sqrt(layer.weight.shape[1])  # a number of NumPy's, as there
-        return Persistent("FullyConnectedLayer", activation=activation, weight=layer.weight, bias=layer.bias,
-                          weight_gain=gain, bias_gain=lr_mul)  # fmt: skip
+        return Persistent(
+            "FullyConnectedLayer",
+            activation=activation,
+            weight=layer.weight,
+            bias=layer.bias,
+            weight_gain=gain,
+            bias_gain=lr_mul,
+        )
 
     def conv(layer: nn.Module) -> Persistent:
-        return Persistent("SynthesisLayer", activation="lrelu", up=1, use_noise=True, conv_clamp=256,
-                          resample_filter=fir, affine=linear(layer.affine, "linear"), weight=layer.weight,
-                          noise_const=layer.noise_const[0, 0], noise_strength=layer.noise_strength,
-                          bias=layer.bias)  # fmt: skip
+        return Persistent(
+            "SynthesisLayer",
+            activation="lrelu",
+            up=1,
+            use_noise=True,
+            conv_clamp=256,
+            resample_filter=fir,
+            affine=linear(layer.affine, "linear"),
+            weight=layer.weight,
+            noise_const=layer.noise_const[0, 0],
+            noise_strength=layer.noise_strength,
+            bias=layer.bias,
+        )
 
     def block(r: int, k: int) -> Persistent:
         layers = {"conv1": conv(generator.convs[2 * k])}
         if k:
             layers["conv0"] = conv(generator.convs[2 * k - 1])
         rgb = generator.to_rgbs[k]
-        layers["torgb"] = Persistent("ToRGBLayer", weight=rgb.weight[..., None, None], bias=rgb.bias,
-                                     affine=linear(rgb.affine, "linear"))  # fmt: skip
+        layers["torgb"] = Persistent(
+            "ToRGBLayer", weight=rgb.weight[..., None, None], bias=rgb.bias, affine=linear(rgb.affine, "linear")
+        )
         start = {} if k else {"const": generator.const[0]}
         return Persistent("SynthesisBlock", architecture="skip", resolution=r, resample_filter=fir, **layers, **start)
 

@@ -41,15 +41,34 @@ def jupyterlab(folder: Path, notebook: NotebookNode) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = {**os.environ, "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"), "JUPYTER_PREFER_ENV_PATH": "1",
-                   "JUPYTER_CONFIG_DIR": str(folder / "config"), "JUPYTERLAB_WORKSPACES_DIR": str(folder / "spaces"),
-                   "JUPYTER_RUNTIME_DIR": str(folder / "runtime")}  # fmt: skip
-    options = ["--no-browser", "--allow-root", f"--port={port}", "--ip=127.0.0.1", "--IdentityProvider.token=",
-               "--ServerApp.disable_check_xsrf=True", f"--ServerApp.root_dir={folder}", "--expose-app-in-browser",
-               f"--ServerApp.tornado_settings={{'websocket_max_message_size': {LIMIT}}}"]  # fmt: skip
+    environment = {
+        **os.environ,
+        "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
+        "JUPYTER_PREFER_ENV_PATH": "1",
+        "JUPYTER_CONFIG_DIR": str(folder / "config"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(folder / "spaces"),
+        "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
+    }
+    options = [
+        "--no-browser",
+        "--allow-root",
+        f"--port={port}",
+        "--ip=127.0.0.1",
+        "--IdentityProvider.token=",
+        "--ServerApp.disable_check_xsrf=True",
+        f"--ServerApp.root_dir={folder}",
+        "--expose-app-in-browser",
+        f"--ServerApp.tornado_settings={{'websocket_max_message_size': {LIMIT}}}",
+    ]
     with open(folder / "jupyterlab.log", "wb") as log:
-        server = subprocess.Popen([sys.executable, "-m", "jupyterlab", *options], cwd=folder, env=environment,
-                                  stdout=log, stderr=log, start_new_session=True)  # fmt: skip
+        server = subprocess.Popen(
+            [sys.executable, "-m", "jupyterlab", *options],
+            cwd=folder,
+            env=environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
     try:
         address = f"http://127.0.0.1:{port}"
         for _ in range(600):
@@ -73,8 +92,12 @@ def serious_faults(page, within: str = "html") -> list[str]:
     from axe_playwright_python.sync_playwright import Axe
 
     found = Axe().run(page, within, {"preload": False}).response["violations"]
-    return [f"{fault['id']}: {node['html'][:200]}" for fault in found if fault["impact"] in ("serious", "critical")
-            for node in fault["nodes"]]  # fmt: skip
+    return [
+        f"{fault['id']}: {node['html'][:200]}"
+        for fault in found
+        if fault["impact"] in ("serious", "critical")
+        for node in fault["nodes"]
+    ]
 
 
 @contextmanager

@@ -72,8 +72,12 @@ def test_rosinalitys_files_are_read_to_the_bit(generator, tmp_path, older, bare)
 
 
 def test_a_generator_may_lie_in_other_files(generator, tmp_path):
-    flat = {f"{at}.{name}".lstrip("."): tensor for at, module in nvidias(generator).named_modules()
-            for part in (module._parameters, module._buffers) for name, tensor in part.items()}  # fmt: skip
+    flat = {
+        f"{at}.{name}".lstrip("."): tensor
+        for at, module in nvidias(generator).named_modules()
+        for part in (module._parameters, module._buffers)
+        for name, tensor in part.items()
+    }
     decoder = {f"decoder.{key}": value for key, value in rosinalitys(generator).items()}
     average = generator.w_avg.repeat(generator.num_ws, 1)
     torch.save(flat, tmp_path / "state.pt")
@@ -99,8 +103,9 @@ def test_e4e_gives_the_published_outputs(tmp_path):
     theirs = {f"encoder.{key}": value for key, value in golden_state("e4e_small").items()}
     theirs |= {key[:-12] + "num_batches_tracked": torch.tensor(0) for key in theirs if key.endswith("running_mean")}
     average = torch.randn(8, 128)
-    torch.save({"state_dict": theirs, "latent_avg": average, "opts": {"encoder_type": "Encoder4Editing"}},
-               tmp_path / "e4e.pt")  # fmt: skip
+    torch.save(
+        {"state_dict": theirs, "latent_avg": average, "opts": {"encoder_type": "Encoder4Editing"}}, tmp_path / "e4e.pt"
+    )
     encoder = checkpoints.load_encoder(tmp_path / "e4e.pt")
     assert encoder.config == E4EConfig(w_dim=128, num_ws=8, width=16)
     image = torch.rand(1, 3, 256, 256, generator=torch.Generator().manual_seed(0)) * 2 - 1
@@ -125,8 +130,10 @@ def test_published_e4e_has_the_published_sizes():
 
 
 def test_other_encoders_are_named(tmp_path):
-    torch.save({"state_dict": {"encoder.x": torch.ones(1)}, "opts": {"encoder_type": "GradualStyleEncoder"}},
-               tmp_path / "psp.pt")  # fmt: skip
+    torch.save(
+        {"state_dict": {"encoder.x": torch.ones(1)}, "opts": {"encoder_type": "GradualStyleEncoder"}},
+        tmp_path / "psp.pt",
+    )
     with pytest.raises(ValueError, match="GradualStyleEncoder"):
         checkpoints.load_encoder(tmp_path / "psp.pt")
     torch.save({"weight": torch.ones(1)}, tmp_path / "other.pt")
@@ -178,9 +185,13 @@ def test_a_mapper_says_for_which_generator_it_is(resolution, base):
 
 
 def test_a_mapper_that_does_not_fit_is_named_with_the_generator(tmp_path):
-    state = {f"{m}_{g}.mapping.{k}.{p}": torch.zeros((6, 6) if p == "weight" else 6)
-             for m, first in (("sm", 1), ("cm", 1), ("fm", 0)) for g in ("coarse", "medium", "fine")
-             for k in range(first, first + 4) for p in ("weight", "bias")}  # fmt: skip
+    state = {
+        f"{m}_{g}.mapping.{k}.{p}": torch.zeros((6, 6) if p == "weight" else 6)
+        for m, first in (("sm", 1), ("cm", 1), ("fm", 0))
+        for g in ("coarse", "medium", "fine")
+        for k in range(first, first + 4)
+        for p in ("weight", "bias")
+    }
     torch.save(state, tmp_path / "net.pth")
     with pytest.raises(ValueError, match=r"groups of \(6, 6, 6\) style channels, which are those of no StyleGAN2"):
         checkpoints.load_mapper(tmp_path / "net.pth")
@@ -219,8 +230,11 @@ def test_other_widths_and_resolutions_are_named(generator, tmp_path):
     torch.save({**state, "convs.1.conv.weight": torch.zeros(1, 12, 9, 3, 3)}, tmp_path / "a.pt")
     with pytest.raises(ValueError, match=r"convs.2.weight is \(12, 9, 3, 3\).*where that has \(12, 12, 3, 3\)"):
         checkpoints.load_generator(tmp_path / "a.pt")
-    rgb = {f"to_rgbs.{k}.{rest}": state[f"to_rgbs.1.{rest}"] for k in range(2, 12) for rest in
-           ("conv.weight", "bias", "conv.modulation.weight", "conv.modulation.bias")}  # fmt: skip
+    rgb = {
+        f"to_rgbs.{k}.{rest}": state[f"to_rgbs.1.{rest}"]
+        for k in range(2, 12)
+        for rest in ("conv.weight", "bias", "conv.modulation.weight", "conv.modulation.bias")
+    }
     torch.save({**state, **rgb}, tmp_path / "b.pt")
     with pytest.raises(ValueError, match="of 8 to 1024 px: it has 13 toRGB layers"):
         checkpoints.load_generator(tmp_path / "b.pt")
@@ -237,8 +251,11 @@ def test_other_architectures_of_nvidia_are_named(generator, tmp_path):
         return network
 
     def stylegan3(network):
-        network.synthesis = Persistent("SynthesisNetwork", input=Persistent("SynthesisInput", freqs=torch.ones(3)),
-                                       L0_36_512=Persistent("SynthesisLayer", cutoffs=np.ones(3)))  # fmt: skip
+        network.synthesis = Persistent(
+            "SynthesisNetwork",
+            input=Persistent("SynthesisInput", freqs=torch.ones(3)),
+            L0_36_512=Persistent("SynthesisLayer", cutoffs=np.ones(3)),
+        )
 
     def conditional(network):
         network.mapping.embed = Persistent("FullyConnectedLayer", weight=torch.ones(2, 2))

@@ -22,8 +22,9 @@ TESTS = Path(__file__).parent
 def read_all(good: Path, folder: Path) -> dict[str, str]:
     """How each file of a folder ended, by name; see hostile.py."""
     environment = os.environ | {"PYTHONPATH": f"{TESTS.parent}", "OMP_NUM_THREADS": "1"}
-    run = subprocess.run([sys.executable, TESTS / "hostile.py", good, folder], capture_output=True, text=True,
-                         env=environment)  # fmt: skip
+    run = subprocess.run(
+        [sys.executable, TESTS / "hostile.py", good, folder], capture_output=True, text=True, env=environment
+    )
     assert run.returncode == 0, run.stderr[-2000:]
     result = json.loads(run.stdout)
     assert result["grown"] < 500_000_000
@@ -73,6 +74,7 @@ def npy(kind: str, shape: str) -> bytes:
 
 def tensor(count: int, shape: tuple, stride: tuple) -> bytes:
     """A pickle of {"weight": a tensor of storage 0}, in a file of PyTorch's."""
+
     def value(x) -> bytes:
         return pickle.dumps(x, 2)[2:-1]
 
@@ -105,7 +107,9 @@ def write_harmful(folder: Path) -> None:
         "networks_without_end.pkl": persistent(
             b"}q\1(X\x0b\0\0\0_parameters}X\x08\0\0\0_buffers}X\x08\0\0\0_modules}u", source
         ),
-        "one_dict_often.pkl": b"\x80\x02}q\2(" + b"".join(b"J%bN" % struct.pack("<i", k) for k in range(50_000)) + b"u0"
+        "one_dict_often.pkl": b"\x80\x02}q\2("
+        + b"".join(b"J%bN" % struct.pack("<i", k) for k in range(50_000))
+        + b"u0"
         + persistent(b"}(X\x0b\0\0\0_parametersh\2X\x08\0\0\0_buffersh\2X\x08\0\0\0_modulesh\2u", source)[2:],
         "itself.pkl": b"\x80\x02}q\0X\5\0\0\0G_emah\0s.",
         "deep.pkl": b"\x80\x02" + deep + b".",
@@ -121,7 +125,9 @@ def write_harmful(folder: Path) -> None:
         "memo.pkl": b"\x80\x02]r" + struct.pack("<I", 2**32 - 1) + b".",
         "lists.pkl": b"\x80\x02" + b"]" * 5_000_000 + b".",
         "marks.pkl": b"\x80\x02" + b"(" * 5_000_000 + b".",
-        "numpy.pkl": b"\x80\x02" + global_("numpy.core.multiarray _reconstruct") + global_("numpy ndarray")
+        "numpy.pkl": b"\x80\x02"
+        + global_("numpy.core.multiarray _reconstruct")
+        + global_("numpy ndarray")
         + b"J\xff\xff\xff\x7f\x85X\1\0\0\0b\x87R.",
         "bytearray_call.pkl": b"\x80\x02" + global_("builtins bytearray") + b"\x8a\x05\0\0\0\0\x0f\x85R.",
         "storage_in_storage.pkl": b"\x80\x02ctorch.storage\n_load_from_bytes\nU\x05abcde\x85R.",
@@ -130,7 +136,7 @@ def write_harmful(folder: Path) -> None:
         "text.pkl": b"hello",
         "npy.npy": npy("<f4", "(1000000, 1000000)"),
         "object.npy": npy("|O", "(1,)") + pickle.dumps(Call(os.system, f"touch {mark}")),
-    }  # fmt: skip
+    }
     for name, content in files.items():
         (folder / name).write_bytes(content)
     torch_zip(folder / "huge_storage.pt", tensor(2**40, (2**20, 2**20), (2**20, 1)))
@@ -177,8 +183,12 @@ def test_harmful_files(good, tmp_path):
 
 
 def test_files_that_are_large_and_say_little(good, tmp_path):
-    files = {"tensorflow.pkl": b"\x80\x02cdnnlib.tflib.network\nNetwork\n", "name.pkl": b"\x80\x02c",
-             "number.pkl": b"\x80\x02F", "zip.pt": b"PK\3\4"}
+    files = {
+        "tensorflow.pkl": b"\x80\x02cdnnlib.tflib.network\nNetwork\n",
+        "name.pkl": b"\x80\x02c",
+        "number.pkl": b"\x80\x02F",
+        "zip.pt": b"PK\3\4",
+    }
     (tmp_path / "files").mkdir()
     for name, content in files.items():
         with (tmp_path / "files" / name).open("wb") as file:
@@ -213,8 +223,11 @@ def mutated(content: bytes, rng: random.Random) -> bytes:
 def test_random_mutations(good, tmp_path, kind, count):
     """A change among the weights may pass, for a pickle holds no checksum: then only numbers differ."""
     if kind != "nvidia":
-        torch.save({"g_ema": rosinalitys(tiny_generator())}, tmp_path / "generator.pt",
-                   _use_new_zipfile_serialization=kind == "zip")  # fmt: skip
+        torch.save(
+            {"g_ema": rosinalitys(tiny_generator())},
+            tmp_path / "generator.pt",
+            _use_new_zipfile_serialization=kind == "zip",
+        )
     content = (good if kind == "nvidia" else tmp_path / "generator.pt").read_bytes()
     rng = random.Random(0)
     (tmp_path / "files").mkdir()

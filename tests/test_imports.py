@@ -9,7 +9,7 @@ import deltaedit
 ROOT = Path(deltaedit.__file__).parent
 HOUSE = (  # from the top; see the design
     {"worlds"},
-    {"show", "sliders", "session", "widgets"},
+    {"show", "sliders", "session", "widgets", "web"},
     {"alignment", "metrics", "effects", "baselines", "experiments"},
     {"features", "training", "loop", "relevance", "inversion", "editor", "recipes"},
     {"domains", "download", "convert", "domain", "remote", "faces", "official", "checkpoints"},

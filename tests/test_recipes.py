@@ -30,7 +30,10 @@ def test_an_edit_is_replayed_to_the_bit(editor):
         again = tiny_editor().replay(edit.to_json())
         assert again.strengths == edit.strengths
         assert [(d.prompt, d.neutral, d.threshold) for d in again.directions] == [
-            (HAT, "face", 0.2), (OLD, "face", 0.2), (HAT, "bare face", 0.03)]  # fmt: skip
+            (HAT, "face", 0.2),
+            (OLD, "face", 0.2),
+            (HAT, "bare face", 0.03),
+        ]
         torch.testing.assert_close(again.tensor, edit.tensor, rtol=1e-5, atol=1e-5)
         assert json.loads(again.to_json())["latent"].keys() == json.loads(edit.to_json())["latent"].keys()
     assert len(editor.replay(editor.edit(some, HAT).to_json()).tensor) == 2
@@ -77,11 +80,27 @@ def test_edits_of_other_methods_have_no_recipe(editor):
 
 
 NONSENSE = [None, True, "much", [], {}, -1, 1e400, float("nan"), 10**400, "", " " * 9, "x" * 5000, [[[]]], {"a": 1}]
-FIELDS = [("domain",), ("models",), ("models", "generator"), ("models", "relevance"), ("settings",), ("edits",),
-          ("edits", 0), ("edits", 0, "prompt"), ("edits", 0, "neutral"), ("edits", 1, "strength"),
-          ("edits", 1, "threshold"),
-          ("latent",), ("latent", "seed"), ("latent", "n"), ("latent", "truncation"), ("latent", "rows"),
-          ("latent", "w"), ("latent", "w", "shape"), ("latent", "w", "float32")]  # fmt: skip
+FIELDS = [
+    ("domain",),
+    ("models",),
+    ("models", "generator"),
+    ("models", "relevance"),
+    ("settings",),
+    ("edits",),
+    ("edits", 0),
+    ("edits", 0, "prompt"),
+    ("edits", 0, "neutral"),
+    ("edits", 1, "strength"),
+    ("edits", 1, "threshold"),
+    ("latent",),
+    ("latent", "seed"),
+    ("latent", "n"),
+    ("latent", "truncation"),
+    ("latent", "rows"),
+    ("latent", "w"),
+    ("latent", "w", "shape"),
+    ("latent", "w", "float32"),
+]
 
 
 @pytest.mark.parametrize("field", FIELDS, ids=str)
@@ -115,10 +134,17 @@ def test_what_is_no_recipe_is_refused(editor, text):
         editor.replay(text)
 
 
-@pytest.mark.parametrize("latent", [{"seed": 2**64, "n": 1, "truncation": 1}, {"seed": 1, "n": 10**9, "truncation": 1},
-                                    {"seed": 1, "n": 2, "truncation": 1, "rows": [2]},
-                                    {"w": encode(torch.zeros(1, 2, 3, 4))}, {"w": encode(torch.zeros(1, 99))},
-                                    {"w": encode(torch.full((1, 8), float("nan")))}])  # fmt: skip
+@pytest.mark.parametrize(
+    "latent",
+    [
+        {"seed": 2**64, "n": 1, "truncation": 1},
+        {"seed": 1, "n": 10**9, "truncation": 1},
+        {"seed": 1, "n": 2, "truncation": 1, "rows": [2]},
+        {"w": encode(torch.zeros(1, 2, 3, 4))},
+        {"w": encode(torch.zeros(1, 99))},
+        {"w": encode(torch.full((1, 8), float("nan")))},
+    ],
+)
 def test_latents_that_cannot_be_are_refused(editor, latent):
     with pytest.raises(ValueError):
         editor.replay(good(editor) | {"latent": latent})

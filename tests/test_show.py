@@ -4,7 +4,6 @@ import base64
 import io
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from test_sliders import Tags
 
 matplotlib.use("agg")
 
@@ -56,8 +56,10 @@ def test_grid_places_pictures_and_words():
 
 
 def test_grid_breaks_long_headings_and_leaves_the_pictures_their_size():
-    plain, worded = (grid(torch.zeros(2, 3, 8, 8), columns=columns, rows=rows, size=1.0)
-                     for columns, rows in ((2, ()), (["face with sunglasses", "old face"], ["a row"])))  # fmt: skip
+    plain, worded = (
+        grid(torch.zeros(2, 3, 8, 8), columns=columns, rows=rows, size=1.0)
+        for columns, rows in ((2, ()), (["face with sunglasses", "old face"], ["a row"]))
+    )
     assert [axis.get_title() for axis in worded.axes] == ["face with\nsunglasses", "old face"]
     widths = []
     for figure in (plain, worded):
@@ -170,27 +172,9 @@ def test_embedding_gives_each_kind_a_colour_and_a_legend():
     assert len(set(COLORS)) == len(COLORS)
 
 
-class Tags(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict]] = []
-        self.open: list[str] = []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag != "input":
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-
 def test_table_escapes_aligns_and_rounds():
     text = Table(["", "a<b", "n"], [["x", -0.126, 3], ["y", "–", 1200]])._repr_html_()
-    parser = Tags()
-    parser.feed(text)
-    assert not parser.open
-    assert [attrs.get("scope") for tag, attrs in parser.tags if tag == "th"] == ["col", None, None, "row", "row"]
+    assert [attrs.get("scope") for tag, attrs in Tags(text).tags if tag == "th"] == ["col", None, None, "row", "row"]
     assert re.findall(r"<td>(.*?)</td>", text) == ["−0.13", "3", "–", "1200"]
     assert "a&lt;b" in text
 

@@ -485,5 +485,5 @@ def test_an_encoder_is_trained_for_a_domain_and_scored(tmp_path, monkeypatch):
     assert card["measured"]["kept_glasses"] in (0.25, 0.5, 0.75, 0.0, 1.0)
     assert card["measured"]["prompts"] == len(PORTRAITS.goals)
     editor = Editor.from_pretrained(out)
-    px = editor.generator.config.resolution
+    px = editor.generator.resolution
     assert editor.invert(torch.zeros(1, 3, 30, 40)).tensor.shape == (1, 3, px, px)

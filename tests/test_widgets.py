@@ -16,7 +16,7 @@ from fakes import tiny_generator
 from PIL import Image
 from test_editor import HAT, OLD, tiny_editor
 
-from deltaedit import domains, widgets
+from deltaedit import widgets
 from deltaedit.e4e import Encoder, EncoderConfig
 from deltaedit.session import Change
 from deltaedit.widgets import EditorWidget, changes_table
@@ -41,8 +41,15 @@ def press(widget: EditorWidget, name: str) -> None:
 
 
 def choose(upload, content: bytes, name: str = "file") -> None:
-    upload.value = ({"name": name, "type": "", "size": len(content), "content": memoryview(content),
-                     "last_modified": datetime.now(UTC)},)  # fmt: skip
+    upload.value = (
+        {
+            "name": name,
+            "type": "",
+            "size": len(content),
+            "content": memoryview(content),
+            "last_modified": datetime.now(UTC),
+        },
+    )
 
 
 def png(*size: int) -> bytes:
@@ -135,8 +142,12 @@ def test_while_a_slider_moves_only_the_newest_value_is_drawn(widget, monkeypatch
 
 def test_pictures_from_outside(widget):
     plain = widget.before.value
-    for content, message in ((b"abc", "cannot be read as a picture"), (png(4, 4), "8 pixels"), (b"", "cannot be read"),
-                             (bytes(51_000_000), "51 MB, and 50 is the most")):  # fmt: skip
+    for content, message in (
+        (b"abc", "cannot be read as a picture"),
+        (png(4, 4), "8 pixels"),
+        (b"", "cannot be read"),
+        (bytes(51_000_000), "51 MB, and 50 is the most"),
+    ):
         choose(widget.upload, content)
         assert widget.settle()
         assert message in widget.message.value
@@ -206,8 +217,7 @@ def test_a_recipe_is_saved_and_opened_again(widget, tmp_path):
 
 
 def offers(widget: EditorWidget) -> list[str]:
-    names = ("Load its domain", "Load anyway", "Leave it")
-    return [name for name in names if widget.buttons[name].layout.display is None]
+    return [name for name in ("Load anyway", "Leave it") if widget.buttons[name].layout.display is None]
 
 
 def test_a_recipe_of_other_weights_is_on_offer_until_it_is_loaded_or_left(widget, monkeypatch):
@@ -230,46 +240,32 @@ def test_a_recipe_of_other_weights_is_on_offer_until_it_is_loaded_or_left(widget
     assert (offers(widget), widget.offer.value) == ([], "")
 
 
-def test_a_recipe_of_another_domain_can_be_loaded_there_or_here(widget, tmp_path, monkeypatch):
+def test_a_recipe_of_another_domain_is_on_offer_too(widget):
     other = tiny_editor(name="other", gain=2.0)
     recipe = other.edit(other.sample(seed=3), OLD).to_json().encode()
-    choose(widget.open, recipe)
-    assert widget.settle()
-    assert "it is of the domain &#x27;other&#x27;" in widget.offer.value
-    assert offers(widget) == ["Load anyway", "Leave it"]  # no domain of that name is here
-    press(widget, "Leave it")
-    assert (offers(widget), widget.offer.value, rows(widget)) == ([], "", [])
-    monkeypatch.setitem(domains.FOLDERS, "other", tmp_path)
     ask(widget, HAT)
     choose(widget.open, recipe)
     assert widget.settle()
-    press(widget, "Load its domain")
-    assert "is no domain" in widget.message.value
-    assert offers(widget) == ["Load its domain", "Load anyway", "Leave it"]
-    changed = tiny_editor(name="other", gain=3.0)
-    monkeypatch.setattr(widgets.Editor, "from_pretrained", lambda name, device: changed)
-    press(widget, "Load its domain")
-    assert "Loaded in &#x27;other&#x27;, this recipe will differ: gain was 2.0 and is 3.0." in widget.offer.value
+    assert "it is of the domain &#x27;other&#x27;" in widget.offer.value
+    assert "gain was 2.0 and is 1.0." in widget.offer.value
     assert (offers(widget), rows(widget)) == (["Load anyway", "Leave it"], [(HAT, True, 1.0)])
-    monkeypatch.setattr(widgets.Editor, "from_pretrained", lambda name, device: other)
+    press(widget, "Leave it")
+    assert (offers(widget), widget.offer.value, rows(widget)) == ([], "", [(HAT, True, 1.0)])
     choose(widget.open, recipe)
     assert widget.settle()
-    widget.buttons["Load its domain"].click()
-    press(widget, "Load its domain")  # a second press finds it done
-    assert (widget.session.editor, len(widget.session.timeline)) == (other, 3)
-    assert (rows(widget), widget.prompt.options, offers(widget)) == ([(OLD, True, 1.0)], (), [])
+    widget.buttons["Load anyway"].click()
+    press(widget, "Load anyway")  # a second press finds it done
+    assert (rows(widget), offers(widget), len(widget.session.timeline)) == ([(OLD, True, 1.0)], [], 3)
     picture = widget.after.value
     press(widget, "Undo")
-    assert widget.session.editor is not other
-    assert (rows(widget), widget.prompt.options) == ([(HAT, True, 1.0)], (HAT, OLD))
+    assert rows(widget) == [(HAT, True, 1.0)]
     press(widget, "Redo")
-    assert (widget.session.editor, widget.after.value) == (other, picture)
+    assert (rows(widget), widget.after.value) == ([(OLD, True, 1.0)], picture)
 
 
 def test_while_a_recipe_is_loaded_the_editor_stays_usable(widget, monkeypatch):
     started, go_on, replay = threading.Event(), threading.Event(), widget.session.editor.replay
-    monkeypatch.setattr(widget.session.editor, "replay",
-                        lambda *x: (started.set(), go_on.wait(10), replay(*x))[-1])  # fmt: skip
+    monkeypatch.setattr(widget.session.editor, "replay", lambda *x: (started.set(), go_on.wait(10), replay(*x))[-1])
     choose(widget.open, widget.session.editor.edit(widget.session.editor.sample(seed=3), OLD).to_json().encode())
     assert started.wait(10)
     assert (widget.progress.layout.display, widget.progress.description) == (None, "loading it")
@@ -391,6 +387,11 @@ def test_an_interpreter_ends_while_a_picture_is_made():
         while not widget.progress.value: time.sleep(0.01)
         widget.prompt.value = "face with a hat"
     """
-    run = subprocess.run([sys.executable, "-W", "error", "-c", textwrap.dedent(code)], capture_output=True, text=True,
-                         timeout=120, cwd=Path(__file__).parents[1])  # fmt: skip
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=Path(__file__).parents[1],
+    )
     assert (run.returncode, run.stderr) == (0, "")

@@ -128,8 +128,12 @@ def test_what_is_asked_of_a_world_has_words(world):
 @each_world
 def test_examples_are_canonical_prompts_and_goals(world):
     known, examples = {goal.prompt for goal in world.goals}, world.examples
-    canonical = {world.prompt(a.name, value) for a in world.table.attributes if phrases(a) and not isinstance(a, Scale)
-                 for value in (a.options if isinstance(a, Choice) else (True, False))} | known  # fmt: skip
+    canonical = {
+        world.prompt(a.name, value)
+        for a in world.table.attributes
+        if phrases(a) and not isinstance(a, Scale)
+        for value in (a.options if isinstance(a, Choice) else (True, False))
+    } | known
     for prompts in (examples.first, examples.two_way, examples.channels, examples.learned, examples.edits):
         assert set(prompts) <= canonical
         assert len(set(prompts)) == len(prompts)
@@ -443,8 +447,13 @@ def test_captions_never_name_together_what_is_kept_apart(world):
     seen, together = world.told(factors), world.together(factors)
     assert not free.together(factors).any()
     for k, (row, visible) in enumerate(zip(factors, seen, strict=True)):
-        both = [pair for pair in world.apart if all(
-            visible[world.table.index[name]] and Goal(world, name, value).reached(row[None]) for name, value in pair)]
+        both = [
+            pair
+            for pair in world.apart
+            if all(
+                visible[world.table.index[name]] and Goal(world, name, value).reached(row[None]) for name, value in pair
+            )
+        ]
         said = {phrase for phrase, _ in captions.told(world, row, visible, random.Random(k), 99, 99, 0.0)}
         for pair in both:
             named = [bool(said & set(dict(captions.phrases(world, *value)))) for value in pair]

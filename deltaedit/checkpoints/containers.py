@@ -166,8 +166,7 @@ def _zip(data: mmap.mmap) -> Any:
 
     def persistent(key: Any) -> Storage:
         storage = _storage(key, data)
-        if storage.start < 0:
-            storage.start = start(f"data/{key[2]}", storage.count * storage.dtype.itemsize)
+        storage.start = start(f"data/{key[2]}", storage.count * storage.dtype.itemsize)
         return storage
 
     if "byteorder" in entries and data[(at := start("byteorder")) : at + 6] != b"little":
@@ -231,6 +230,12 @@ def _record(name: str) -> Callable[..., Record]:
     return lambda *_: Record(name)
 
 
+# Options of a training, and NumPy's numbers among them.
+_NAMES_ONLY = (
+    "argparse Namespace, torch device, _codecs encode, numpy ndarray, numpy dtype, "
+    "numpy.core.multiarray _reconstruct, numpy.core.multiarray scalar, numpy.core.numeric _frombuffer, "
+    "numpy._core.multiarray _reconstruct, numpy._core.multiarray scalar, numpy._core.numeric _frombuffer"
+)
 _CALLS: dict[str, Callable[..., Any]] = {
     "collections OrderedDict": lambda *items: dict(*items),
     "dnnlib.util EasyDict": lambda *items: dict(*items),
@@ -241,15 +246,8 @@ _CALLS: dict[str, Callable[..., Any]] = {
     "torch._utils _rebuild_parameter": lambda data, *_: data,
     "torch.storage _load_from_bytes": _storage_in_bytes,
     "torch_utils.persistence _reconstruct_persistent_obj": _persistent_object,
-    # Kept as names only: options of a training, and NumPy's numbers among them.
-    **{
-        name: _record(name)
-        for name in ("argparse Namespace", "torch device", "_codecs encode", "numpy ndarray", "numpy dtype",
-                     "numpy.core.multiarray _reconstruct", "numpy.core.multiarray scalar",
-                     "numpy._core.multiarray _reconstruct", "numpy._core.multiarray scalar",
-                     "numpy.core.numeric _frombuffer", "numpy._core.numeric _frombuffer")
-    },
-}  # fmt: skip
+    **{name: _record(name) for name in _NAMES_ONLY.split(", ")},
+}
 
 
 def _resolve_storage(name: str) -> Callable[..., Any]:
@@ -268,25 +266,13 @@ def resolve(name: str) -> Callable[..., Any]:
     return _CALLS.get(name) or _resolve_storage(name)
 
 
-class _Bounded(io.RawIOBase):
+class _Bounded:
     """The part of a file that zipfile needs, and no more of it at a time than a list of contents takes."""
 
     def __init__(self, data: mmap.mmap) -> None:
-        self.data, self.at = data, 0
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self.at
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        self.at = offset + (0, self.at, len(self.data))[whence]
-        return self.at
+        self.data, self.seek, self.tell = data, data.seek, data.tell
 
     def read(self, n: int = -1) -> bytes:
         if n > DIRECTORY:
             raise RefusedError("has a list of contents that is too long for a checkpoint")
-        part = self.data[self.at : self.at + n] if n >= 0 else self.data[self.at :]
-        self.at += len(part)
-        return part
+        return self.data.read(n)

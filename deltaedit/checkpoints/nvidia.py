@@ -29,10 +29,11 @@ def read(file: Checkpoint) -> tuple[State, float]:
     network = file.data["G_ema"] if isinstance(file.data, dict) else file.data
     modules: dict[str, dict[str, Any]] = {}
     _collect(network, "", modules)
-    state = file.tensors(
-        {f"{at}{name}": value for at, module in modules.items()
-         for part in ("_parameters", "_buffers") for name, value in module[part].items()}
-    )  # fmt: skip
+    entries: dict[str, Any] = {}
+    for at, module in modules.items():
+        for part in ("_parameters", "_buffers"):
+            entries |= {f"{at}{name}": value for name, value in module[part].items()}
+    state = file.tensors(entries)
     _check(state, modules, network.name)
     return to_ours(state), float(modules["mapping.fc0."]["bias_gain"])
 

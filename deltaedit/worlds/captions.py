@@ -39,36 +39,43 @@ def facts(world: World, row: Tensor, seen: Tensor, rng: random.Random) -> tuple[
     """
     there: dict[str, Fact] = {}
     absent: dict[str, Fact] = {}
-    visible = {a.name: x for a, x, can in zip(world.table.attributes, row.tolist(), seen.tolist(), strict=True) if can}
-    for name, value in visible.items():
-        a = world.table.attribute(name)
-        if getattr(a, "form", "") == "noun":  # nouns are for ``world.called``
+    for a, value, can in zip(world.table.attributes, row.tolist(), seen.tolist(), strict=True):
+        if not can or getattr(a, "form", "") == "noun":  # nouns are for ``world.called``
             continue
         if isinstance(a, Binary):
             if value > 0.5:
-                there[name] = rng.choice(a.yes), a.form
+                there[a.name] = rng.choice(a.yes), a.form
             else:
-                absent[name] = rng.choice(negations(a))
+                absent[a.name] = rng.choice(negations(a))
         elif isinstance(a, Choice):
-            there[name] = rng.choice(a.facts(list(a.options)[round(value)]))
+            there[a.name] = rng.choice(a.facts(list(a.options)[round(value)]))
         elif words := a.low if value < a.ends[0] else a.high if value > a.ends[1] else ():
-            there[name] = rng.choice(words), a.form
+            there[a.name] = rng.choice(words), a.form
     return there, absent
 
 
-def told(world: World, row: Tensor, seen: Tensor, rng: random.Random, at_least: int = 1, at_most: int = 7,
-         negation: float = 0.22) -> list[Fact]:  # fmt: skip
+def told(
+    world: World,
+    row: Tensor,
+    seen: Tensor,
+    rng: random.Random,
+    at_least: int = 1,
+    at_most: int = 7,
+    negation: float = 0.22,
+) -> list[Fact]:
     """The facts that one caption tells, of ``world.apart`` never both; see ``captions`` and ``facts``."""
     there, absent = facts(world, row, seen, rng)
     count = 0 if rng.random() < 0.02 else rng.randint(at_least, at_most)
     negative = min(len(absent), sum(rng.random() < negation for _ in range(count)))
     names = rng.sample(list(there), min(len(there), count - negative))
-    kept = {name for pair in world.apart for name, _ in pair}
-    for pair in world.apart:
-        if all(name in there and shows(world.table.attribute(name), x, row[world.table.index[name]])
-               for name, x in pair):  # fmt: skip
-            names = _one_at_most(names, [name for name in there if name not in kept], len(names) / len(there),
-                                 [name for name, _ in pair], rng)  # fmt: skip
+    free = [name for name in there if all(name not in dict(pair) for pair in world.apart)]
+
+    def shown(name: str, value: bool | str) -> bool:
+        return name in there and bool(shows(world.table.attribute(name), value, row[world.table.index[name]]))
+
+    for one, other in world.apart:
+        if shown(*one) and shown(*other):
+            names = _one_at_most(names, free, len(names) / len(there), [one[0], other[0]], rng)
     return [there[name] for name in names] + rng.sample(list(absent.values()), negative)
 
 
@@ -114,8 +121,8 @@ def sentence(world: World, chosen: Iterable[Fact], nouns: tuple[str, ...], rng: 
 
 def _merge(things: list[Fact], nouns: tuple[str, ...], rng: random.Random) -> list[Fact]:
     for noun in nouns:
-        same = [fact for fact in things if fact[1] == "with" and fact[0].endswith(f" {noun}")
-                and fact[0].count(" ") <= 2 and not fact[0].startswith(("no ", "a "))]  # fmt: skip
+        pattern = rf"(?!no |a )(\S+ ){{1,2}}{noun}"
+        same = [fact for fact in things if fact[1] == "with" and re.fullmatch(pattern, fact[0])]
         if len(same) > 1 and rng.random() < 0.6:
             words = [phrase.removesuffix(f" {noun}") for phrase, _ in same]
             things = [fact for fact in things if fact not in same] + [(f"{' '.join(words)} {noun}", same[0][1])]
@@ -132,8 +139,9 @@ def _joined(things: list[Fact]) -> str:
     return " ".join(([f"with {_listed(having)}"] if having else []) + other)
 
 
-def captions(world: World, factors: Tensor, rng: random.Random, at_least: int = 1, at_most: int = 7,
-             negation: float = 0.22) -> list[str]:  # fmt: skip
+def captions(
+    world: World, factors: Tensor, rng: random.Random, at_least: int, at_most: int, negation: float
+) -> list[str]:
     """A true caption for every picture, naming a few of the things that can be seen in it or are known of it.
 
     Args:
@@ -143,11 +151,10 @@ def captions(world: World, factors: Tensor, rng: random.Random, at_least: int = 
         at_least, at_most: how many facts a caption names; one in fifty names none.
         negation: share of facts that say what is not there.
     """
-    out = []
-    for row, seen in zip(factors.cpu(), world.told(factors).cpu(), strict=True):
-        chosen = told(world, row, seen, rng, at_least, at_most, negation)
-        out.append(sentence(world, chosen, world.called(row), rng))
-    return out
+    return [
+        sentence(world, told(world, row, seen, rng, at_least, at_most, negation), world.called(row), rng)
+        for row, seen in zip(factors.cpu(), world.told(factors).cpu(), strict=True)
+    ]
 
 
 def phrases(world: World, name: str, value: bool | str) -> tuple[Fact, ...]:
@@ -184,13 +191,13 @@ def prompt(world: World, *values: tuple[str, bool | str]) -> str:
     said = [phrases(world, name, value)[0] for name, value in values]
     adjectives = " ".join(phrase for phrase, form in said if form == "adjective")
     noun = next((phrase for phrase, form in said if form == "noun"), world.neutral)
-    things = _joined([(phrase, form) for phrase, form in said if form in ("with", "after")])
-    return " ".join(f"{adjectives} {noun} {things}".split())
+    return " ".join(f"{adjectives} {noun} {_joined(said)}".split())
 
 
 @torch.no_grad()
-def caption_features(world: World, store: FeatureStore, clip: ClipEncoder, z_dim: int, seed: int = 0,
-                     batch_size: int = 256) -> Tensor:  # fmt: skip
+def caption_features(
+    world: World, store: FeatureStore, clip: ClipEncoder, z_dim: int, seed: int = 0, batch_size: int = 256
+) -> Tensor:
     """Text features (n, D) of a caption for each picture that a store was sampled with, for ``baselines.Captioned``.
 
     The caption tells of the picture that the latent stands for, as those tell that CLIP was trained with.
@@ -206,11 +213,13 @@ def caption_features(world: World, store: FeatureStore, clip: ClipEncoder, z_dim
         ValueError: if the store holds pictures that were not sampled, or truncated ones: their latents tell nothing.
     """
     if store.pictures or store.manifest["truncation"] != 1:
-        raise ValueError(f"captions are known of samples without truncation only. Got {sum(store.pictures)} other "
-                         f"pictures, and truncation {store.manifest['truncation']}.")  # fmt: skip
+        raise ValueError(
+            f"captions are known of samples without truncation only. Got {sum(store.pictures)} other "
+            f"pictures, and truncation {store.manifest['truncation']}."
+        )
     shards = range(-(-store.size // SHARD))
     z = torch.cat([shard_latents(store.manifest["seed"], k, z_dim) for k in shards])[: store.size]
-    texts = captions(world, world.factors_from_z(z), random.Random(seed))
+    texts = world.captions(world.factors_from_z(z), random.Random(seed))
     parts = [texts[k : k + batch_size] for k in range(0, len(texts), batch_size)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of long captions that are cut: CLIP was trained with them so

@@ -20,6 +20,15 @@ Color = tuple[float, float, float]  # red, green and blue in [0, 1]
 FRAME = 0.9  # how much of the painter's plane, -1 to 1, the picture shows
 
 
+def rgb(text: str) -> dict[str, Color]:
+    """Colours by name, in per cent of red, green and blue: «red 88 14 18, blue 16 38 85»."""
+    rows = (entry.split() for entry in text.split(", "))
+    return {name: (int(red) / 100, int(green) / 100, int(blue) / 100) for name, red, green, blue in rows}
+
+
+BACKGROUNDS = rgb("blue 64 81 94, green 68 86 69, pink 97 74 79, yellow 98 90 62, grey 74 74 77")
+
+
 def render(world: World, factors: Tensor, resolution: int = 64) -> Tensor:
     """Paint pictures of a world.
 
@@ -46,6 +55,8 @@ def render(world: World, factors: Tensor, resolution: int = 64) -> Tensor:
 
 class Painter:
     """The canvas (B, 3, H, W) in [0, 1], the coordinates (1, H, W), and the factors ``f`` as (B, 1, 1) by name."""
+
+    glow = 0.0  # how far above the middle the background is light
 
     def __init__(self, world: World, factors: Tensor, resolution: int) -> None:
         self.world = world
@@ -81,6 +92,14 @@ class Painter:
         if color.ndim == 2:
             color = color[:, :, None, None]
         self.canvas = torch.lerp(self.canvas, color.expand_as(self.canvas), alpha[:, None].expand_as(self.canvas))
+
+
+def background(p: Painter) -> None:
+    """A wall, lighter around ``p.glow``."""
+    color = p.pick("background")
+    glow = torch.exp(-((p.x * 0.9) ** 2 + (p.y + p.glow) ** 2) * 1.1).expand(len(color), -1, -1)
+    p.paint(shade(color, -0.13), torch.ones_like(glow))
+    p.paint(shade(color, 0.3), glow * 0.9)
 
 
 def ellipse(x: Tensor, y: Tensor, rx: Tensor | float, ry: Tensor | float) -> Tensor:

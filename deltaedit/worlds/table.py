@@ -7,7 +7,7 @@ The painter's ranges, the captions' words, the judge's outputs and the evaluatio
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -90,9 +90,28 @@ UNIFORM = ((1.0, 0.0, 1.0),)
 THIRDS = ((0.35, 0.0, 0.2), (0.3, 0.4, 0.6), (0.35, 0.8, 1.0))  # clear cases, and a middle that no word names
 
 
-def colors(options: tuple[str, ...], noun: str, **synonyms: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-    """Words of a Choice among colours: «red hair», and «ginger hair» where ``red=("ginger",)`` is given."""
-    return {c: tuple(f"{word} {noun}" for word in (c, *synonyms.get(c, ()))) for c in options}
+def words(text: str) -> tuple[str, ...]:
+    """Phrases as tables have them: «a hat, a cap, a beanie»."""
+    return tuple(text.split(", "))
+
+
+EYE_SIZES = words("small eyes, narrow eyes, tiny eyes"), words("big eyes, large eyes, huge eyes")
+YAW = Scale(
+    "yaw",
+    ((1.0, -1.0, 1.0),),
+    words("looking left, turned to the left"),
+    words("looking right, turned to the right"),
+    ends=(-0.5, 0.5),
+    form="after",
+)
+"""How far a head is turned."""
+
+
+def colored(name: str, colors: Iterable[str], phrases: str, **synonyms: str) -> Choice:
+    """A Choice among colours, all as likely; ``phrases`` have {} for a colour and for its synonyms."""
+    called = {c: (c, *words(synonyms[c])) if c in synonyms else (c,) for c in colors}
+    said = {c: tuple(p.format(word) for word in called[c] for p in words(phrases)) for c in called}
+    return Choice(name, dict.fromkeys(called, 1), said)
 
 
 def _nothing(columns: dict[str, Tensor]) -> dict[str, Tensor]:

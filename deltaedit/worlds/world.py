@@ -23,6 +23,16 @@ TEMPLATES = ("{}", "a {}", "a photo of a {}", "a picture of a {}", "a portrait o
 Value = tuple[str, bool | str]  # an attribute's name and a value: see ``shows``
 
 
+def asked(text: str) -> tuple[Value | tuple[str, bool | str, str], ...]:
+    """Values of attributes as a world's declaration has them: «beard, age high, smile low: person looking sad»."""
+    found = []
+    for entry in text.split(", "):
+        value, _, paraphrase = entry.partition(": ")
+        name, _, which = value.partition(" ")
+        found.append((name, which or True, *filter(None, [paraphrase])))
+    return tuple(found)
+
+
 @dataclass(frozen=True)
 class Examples:
     """What the book shows of a world, as canonical prompts where nothing else is said.

@@ -7,25 +7,20 @@ import math
 import torch
 from torch import Tensor
 
-from deltaedit.worlds.painter import Color, Painter, box, ellipse, shade, stroke
+from deltaedit.worlds.painter import BACKGROUNDS, Color, Painter, background, box, ellipse, rgb, shade, stroke
 
-PALETTE: dict[str, dict[str, Color]] = {
-    "fur_color": {"orange": (0.95, 0.52, 0.14), "black": (0.15, 0.14, 0.18), "white": (0.96, 0.95, 0.94),
-                  "brown": (0.47, 0.27, 0.15), "grey": (0.57, 0.60, 0.66), "cream": (0.95, 0.80, 0.56)},
-    "eye_color": {"blue": (0.20, 0.62, 1.00), "green": (0.30, 0.80, 0.25), "yellow": (1.00, 0.82, 0.12),
-                  "brown": (0.50, 0.24, 0.06)},
-    "nose_color": {"pink": (0.98, 0.52, 0.58), "black": (0.10, 0.08, 0.10)},
-    "collar_color": {"red": (0.88, 0.14, 0.18), "blue": (0.16, 0.38, 0.85), "green": (0.12, 0.62, 0.32),
-                     "yellow": (0.99, 0.80, 0.16)},
-    "scarf_color": {"red": (0.88, 0.14, 0.18), "blue": (0.16, 0.38, 0.85), "green": (0.12, 0.62, 0.32),
-                    "yellow": (0.99, 0.80, 0.16)},
-    "background": {"blue": (0.64, 0.81, 0.94), "green": (0.68, 0.86, 0.69), "pink": (0.97, 0.74, 0.79),
-                   "yellow": (0.98, 0.90, 0.62), "grey": (0.74, 0.74, 0.77)},
-}  # fmt: skip
-MARKS = ((0.66, 0.24, 0.03), (0.52, 0.50, 0.55), (0.36, 0.34, 0.38),  # stripes and spots, by the colour of the fur
-         (0.20, 0.10, 0.05), (0.24, 0.25, 0.31), (0.66, 0.42, 0.20))  # fmt: skip
-PATCHES = ((0.98, 0.95, 0.90), (0.95, 0.94, 0.93), (0.22, 0.20, 0.23),
-           (0.95, 0.86, 0.70), (0.95, 0.95, 0.96), (0.52, 0.30, 0.15))  # fmt: skip
+COLLARS = rgb("red 88 14 18, blue 16 38 85, green 12 62 32, yellow 99 80 16")
+PALETTE = {
+    "fur_color": rgb("orange 95 52 14, black 15 14 18, white 96 95 94, brown 47 27 15, grey 57 60 66, cream 95 80 56"),
+    "eye_color": rgb("blue 20 62 100, green 30 80 25, yellow 100 82 12, brown 50 24 6"),
+    "nose_color": rgb("pink 98 52 58, black 10 8 10"),
+    "collar_color": COLLARS,
+    "scarf_color": COLLARS,
+    "background": BACKGROUNDS,
+}
+# Stripes and spots, and patches, by the colour of the fur.
+MARKS = rgb("orange 66 24 3, black 52 50 55, white 36 34 38, brown 20 10 5, grey 24 25 31, cream 66 42 20")
+PATCHES = rgb("orange 98 95 90, black 95 94 93, white 22 20 23, brown 95 86 70, grey 95 95 96, cream 52 30 15")
 PATTERNS = ("plain", "striped", "spotted", "patched")
 ZOOM = 0.87  # how much of the engine's frame is shown, for heads are to be large
 EYES = 0.205  # how far the eyes are from the middle; they lie at y = 0
@@ -33,6 +28,8 @@ EYES = 0.205  # how far the eyes are from the middle; they lie at y = 0
 
 class Pet(Painter):
     """A head and shoulders; every measure is a mixture of a cat's and a dog's."""
+
+    glow = 0.1
 
     def prepare(self) -> None:
         """Where the features are, the head's outline, and the coat as a picture (B, 3, H, W)."""
@@ -59,9 +56,10 @@ class Pet(Painter):
         """A measure of this animal, (B, 1, 1)."""
         return cat + (dog - cat) * self.f.species
 
-    def by_fur(self, options: tuple[Color, ...]) -> Tensor:
+    def by_fur(self, colors: dict[str, Color]) -> Tensor:
         """A colour (B, 3, 1, 1) that goes with the fur's."""
-        return torch.tensor(options, device=self.x.device)[self.f.fur_color.flatten().round().long()][:, :, None, None]
+        table = torch.tensor([*colors.values()], device=self.x.device)
+        return table[self.f.fur_color.flatten().round().long()][:, :, None, None]
 
     def ink(self) -> Tensor:
         """A colour that shows on what has been painted so far, dark on light and light on dark, (B, 3, H, W)."""
@@ -122,13 +120,6 @@ def _coat(p: Pet) -> Tensor:
     coat = torch.lerp(coat, p.by_fur(PATCHES), (which[2] * p.cover(patch))[:, None])
     strands = torch.sin(p.xh * 46 + 3 * torch.sin(p.y * 13 + 2 * p.xh)) * torch.cos(p.y * 21 + 4 * torch.sin(p.xh * 9))
     return (coat * (1 + (0.17 * f.fluffy * strands)[:, None])).clamp(0, 1)
-
-
-def _background(p: Pet) -> None:
-    color = p.pick("background")
-    glow = torch.exp(-((p.x * 0.9) ** 2 + (p.y + 0.1) ** 2) * 1.1).expand(len(color), -1, -1)
-    p.paint(shade(color, -0.13), torch.ones_like(glow))
-    p.paint(shade(color, 0.3), glow * 0.9)
 
 
 def _body(p: Pet) -> None:
@@ -195,18 +186,13 @@ def _head(p: Pet) -> None:
     p.paint(shade(p.coat, 0.35), alpha * p.blur(ellipse(p.xf - 0.1 * p.side, p.y + 0.26, 0.2, 0.1), 0.25) * 0.45)
 
 
-def _muzzle_distance(p: Pet) -> Tensor:
-    size = 1 - 0.10 * p.young
-    pads = ellipse(p.am - p.mix(0.085, 0.10) * size, p.y - p.mix(0.245, 0.305), p.mix(0.125, 0.17) * size,
-                   p.mix(0.095, 0.15) * size)  # fmt: skip
+def _muzzle(p: Pet) -> None:
+    f, size = p.f, 1 - 0.10 * p.young
+    rx, ry = p.mix(0.125, 0.17) * size, p.mix(0.095, 0.15) * size
+    pads = ellipse(p.am - p.mix(0.085, 0.10) * size, p.y - p.mix(0.245, 0.305), rx, ry)
     bridge = ellipse(p.xm, p.y - p.mix(0.20, 0.18), p.mix(0.07, 0.135) * size, p.mix(0.08, 0.22) * size)
     chin = ellipse(p.xm, p.y - p.mix(0.30, 0.37), p.mix(0.10, 0.13) * size, p.mix(0.07, 0.10) * size)
-    return torch.minimum(torch.minimum(pads, chin), bridge)
-
-
-def _muzzle(p: Pet) -> None:
-    f = p.f
-    d = _muzzle_distance(p)
+    d = torch.minimum(torch.minimum(pads, chin), bridge)
     p.paint(shade(p.coat, -0.4), p.blur(d - 0.02, 0.07) * p.cover(p.head) * 0.5)
     luminance = p.fur.mean(dim=1, keepdim=True)
     soft = p.fur + (0.98 - p.fur) * (0.36 - 0.14 * luminance + 0.08 * f.species[:, 0])
@@ -363,5 +349,6 @@ def _bow(p: Pet) -> None:
     p.paint(shade(color, -0.2), p.cover(knot) * on)
 
 
-PARTS = (_background, _body, _collar, _scarf, _ears_up, _head, _age, _muzzle, _mouth, _bell, _nose, _eyes, _brows,
-         _ears_down, _whiskers, _glasses, _hat, _bow)  # fmt: skip
+BEHIND = (background, _body, _collar, _scarf, _ears_up)
+FACE = (_head, _age, _muzzle, _mouth, _bell, _nose, _eyes, _brows)
+PARTS = (*BEHIND, *FACE, _ears_down, _whiskers, _glasses, _hat, _bow)

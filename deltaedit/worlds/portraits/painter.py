@@ -7,22 +7,21 @@ import math
 import torch
 from torch import Tensor
 
-from deltaedit.worlds.painter import Color, Painter, box, ellipse, shade, stroke
+from deltaedit.worlds.painter import BACKGROUNDS, Painter, background, box, ellipse, rgb, shade, stroke
 
-PALETTE: dict[str, dict[str, Color]] = {
-    "hair_color": {"black": (0.09, 0.08, 0.11), "brown": (0.40, 0.22, 0.11), "blond": (0.96, 0.80, 0.36),
-                   "red": (0.84, 0.30, 0.08), "grey": (0.76, 0.77, 0.80), "blue": (0.16, 0.36, 0.90)},
-    "eye_color": {"brown": (0.34, 0.17, 0.05), "blue": (0.12, 0.50, 0.95), "green": (0.12, 0.66, 0.25)},
-    "clothes": {"white": (0.95, 0.95, 0.96), "red": (0.83, 0.15, 0.17), "blue": (0.16, 0.32, 0.72),
-                "green": (0.14, 0.55, 0.33), "yellow": (0.97, 0.77, 0.20)},
-    "background": {"blue": (0.64, 0.81, 0.94), "green": (0.68, 0.86, 0.69), "pink": (0.97, 0.74, 0.79),
-                   "yellow": (0.98, 0.90, 0.62), "grey": (0.74, 0.74, 0.77)},
-}  # fmt: skip
+PALETTE = {
+    "hair_color": rgb("black 9 8 11, brown 40 22 11, blond 96 80 36, red 84 30 8, grey 76 77 80, blue 16 36 90"),
+    "eye_color": rgb("brown 34 17 5, blue 12 50 95, green 12 66 25"),
+    "clothes": rgb("white 95 95 96, red 83 15 17, blue 16 32 72, green 14 55 33, yellow 97 77 20"),
+    "background": BACKGROUNDS,
+}
 SKIN = ((1.00, 0.87, 0.79), (0.91, 0.70, 0.54), (0.52, 0.33, 0.23))  # pale, middle, dark
 
 
 class Portrait(Painter):
     """A head and shoulders."""
+
+    glow = 0.2
 
     def prepare(self) -> None:
         """Where the features are, and the colours of hair and skin (B, 3)."""
@@ -35,13 +34,6 @@ class Portrait(Painter):
         pale, middle, dark = (torch.tensor(c, device=t.device) for c in SKIN)
         self.skin = torch.where(t < 1, pale + (middle - pale) * t, middle + (dark - middle) * (t - 1))
         self.side = 2 * f.light - 1
-
-
-def _background(p: Portrait) -> None:
-    color = p.pick("background")
-    glow = torch.exp(-((p.x * 0.9) ** 2 + (p.y + 0.2) ** 2) * 1.1).expand(len(color), -1, -1)
-    p.paint(shade(color, -0.13), torch.ones_like(glow))
-    p.paint(shade(color, 0.3), glow * 0.9)
 
 
 def _curls(p: Portrait) -> Tensor:
@@ -140,8 +132,8 @@ def _beard(p: Portrait) -> None:
     head = _head_distance(p)
     inner = ellipse(p.xf, p.y - 0.10, p.half_width * 0.80, 0.34)  # the bare face above the beard
     lip = ellipse(p.xf, p.y - 0.37, 0.185, 0.075)
-    d = torch.maximum(torch.maximum(torch.minimum(head, ellipse(p.xh, p.y - 0.5, p.half_width * 0.72, 0.23)),
-                                    -inner), torch.maximum(0.2 - p.y, -lip))  # fmt: skip
+    chin = torch.minimum(head, ellipse(p.xh, p.y - 0.5, p.half_width * 0.72, 0.23))
+    d = torch.maximum(torch.maximum(chin, -inner), torch.maximum(0.2 - p.y, -lip))
     alpha = p.cover(d) * p.f.beard
     p.paint(shade(p.hair, -0.2), alpha)
     texture = torch.sin(p.xf * 55) * torch.sin(p.y * 40 + p.xf * 9)
@@ -297,5 +289,5 @@ def _hat(p: Portrait) -> None:
     p.paint(shade(color, -0.25), a * torch.sin(p.xh * 46 + math.pi).clamp(min=0) * 0.5)
 
 
-PARTS = (_background, _hair_behind, _body, _ears, _head, _age_lines, _cheeks, _beard, _mouth, _moustache, _nose, _eyes,
-         _brows, _hair_front, _eyewear, _hat)  # fmt: skip
+FACE = (_head, _age_lines, _cheeks, _beard, _mouth, _moustache, _nose, _eyes, _brows)
+PARTS = (background, _hair_behind, _body, _ears, *FACE, _hair_front, _eyewear, _hat)

@@ -1,0 +1,10 @@
+const moved = event.target, find = this.querySelector.bind(this), slider = find('[type=range]');
+this.style.setProperty(moved.dataset.moves, moved.value);
+const strength = this.dataset.texts.split('|')[slider.value];
+const prompt = find('select').selectedOptions[0].text;
+const picture = find('.thumbs :checked').getAttribute('aria-label');
+slider.setAttribute('aria-valuetext', strength);
+find('.strength').value = strength;
+find('.prompt').value = prompt;
+find('.before').setAttribute('aria-label', picture + ', as drawn');
+find('.after').setAttribute('aria-label', picture + ', “' + prompt + '” at strength ' + strength);
