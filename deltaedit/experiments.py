@@ -10,7 +10,6 @@ device, seconds, measures. An experiment is added by adding its parameters to ``
 from __future__ import annotations
 
 import argparse
-import ast
 import csv
 import hashlib
 import io
@@ -30,21 +29,13 @@ from tqdm import tqdm
 from deltaedit import domains
 from deltaedit.files import write_whole
 from deltaedit.metrics import Interval, difference, pooled
+from deltaedit.record import REVISION, digest
 
 NOTEBOOK = Path("notebooks/21_one_experiment.ipynb")
 COLUMNS = ("question", "variant", "domain", "seed", "strength", "measure", "value", "low", "high", "seconds", "device",
            "torch", "weights", "result")  # fmt: skip
 WRITTEN = {"measures", "parameters", "seed", "weights", "seconds", "device", "versions"}
 """What a run writes: see ``record.write_record``. A measure is a value with the ends of its interval."""
-
-
-CODE = ("baselines", "clip", "editor", "features", "loop", "mapper", "metrics", "relevance", "stylegan2", "training",
-        *(f"worlds/{name}" for name in (
-            "captions", "effects", "evaluate", "judge", "painter", "pets/__init__", "pets/painter", "pool",
-            "portraits/__init__", "portraits/painter", "table", "train", "train_clip", "world")))  # fmt: skip
-"""The modules that a result is made by: once one of them does something else, what was done is not done any more."""
-TRAINING = ("baselines", "loop", "mapper", "training")
-"""Those that mappers are trained by, which experiments share."""
 
 
 @dataclass(frozen=True)
@@ -126,32 +117,6 @@ def weights(domain: str | Path) -> str:
     return digest.hexdigest()[:12]
 
 
-def code(folder: str | Path = Path(__file__).parent, modules: Iterable[str] = CODE) -> str:
-    """Twelve digits that tell what modules do from anything else; what is said about it in them does not count."""
-    digest = hashlib.sha256()
-    for name in modules:
-        source = (Path(folder) / f"{name}.py").read_text(encoding="utf-8")
-        digest.update(f"{name}\n{_meaning(source)}\n".encode())
-    return digest.hexdigest()[:12]
-
-
-def digest(*parts: Any) -> str:
-    """Twelve digits that tell things that JSON can write from any others."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def _meaning(source: str) -> str:
-    """Python without its comments, docstrings and layout."""
-    try:
-        tree = ast.parse(source)
-    except SyntaxError:  # a cell with commands of IPython's
-        return source
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
-            node.body = node.body[1:] or [ast.Pass()]
-    return ast.unparse(tree)
-
-
 def choose(questions: Sequence[str], variants: Sequence[str] = ()) -> list[Experiment]:
     """The grid's experiments of some questions, and of these some variants; all where none is named.
 
@@ -170,7 +135,7 @@ def choose(questions: Sequence[str], variants: Sequence[str] = ()) -> list[Exper
 
 
 class Planned(NamedTuple):
-    """One run: of an experiment, with a seed; ``result`` is twelve digits that tell its parameters and code."""
+    """One run: of an experiment, with a seed; ``result`` is twelve digits that tell its parameters and revision."""
 
     experiment: Experiment
     parameters: dict[str, Any]
@@ -192,9 +157,6 @@ def plan(experiments: Sequence[Experiment], *, notebook: str | Path = NOTEBOOK, 
     import papermill
 
     notebook = Path(notebook)
-    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    source = "\n".join(_meaning("".join(cell["source"])) for cell in cells if cell["cell_type"] == "code")
-    made_by = code()
     known = set(papermill.inspect_notebook(notebook))
     runs = []
     for seed in seeds:
@@ -203,7 +165,7 @@ def plan(experiments: Sequence[Experiment], *, notebook: str | Path = NOTEBOOK, 
             if unknown := set(parameters) - known:
                 raise ValueError(f"{notebook.name} has no parameter {min(unknown)!r}, which {experiment.question!r} "
                                  f"gives; there are {', '.join(sorted(known))}.")  # fmt: skip
-            runs.append(Planned(experiment, parameters, digest(parameters, source, made_by)))
+            runs.append(Planned(experiment, parameters, digest(parameters, REVISION)))
     return runs
 
 

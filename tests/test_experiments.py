@@ -236,20 +236,9 @@ def test_weights_are_told_apart(tmp_path):
     assert len(weights("portraits")) == 12
 
 
-def test_code_that_does_something_else_is_another(tmp_path, notebook):
-    def digest(text: str) -> str:
-        (tmp_path / "module.py").write_text(text)
-        return experiments.code(tmp_path, ["module"])
-
-    before = digest('"""Says."""\ndef f(x):\n    """Adds."""\n    return x + 1\n')
-    assert digest('def f(x):\n    """Adds one."""  # to x\n    return x+1') == before
-    assert digest("def f(x):\n    return x - 1") != before
-    assert len(experiments.code()) == 12
-
-
-def test_what_other_code_made_is_made_again(notebook, tmp_path, monkeypatch):
+def test_what_another_revision_made_is_made_again(notebook, tmp_path, monkeypatch):
     run([SLOW], tmp_path / "out", notebook=notebook)
-    monkeypatch.setattr(experiments, "code", lambda: "of tomorrow")
+    monkeypatch.setattr(experiments, "REVISION", 0)
     run([SLOW], tmp_path / "out", notebook=notebook)
     assert ran(tmp_path) == 2
 
