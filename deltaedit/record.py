@@ -55,8 +55,8 @@ def write_record(path: str | Path, measures: dict[str, Any], *, seed: int | None
 
     What is not a number, or without end, becomes null: JSON has no other word for it.
     """
-    write_json(path, {"measures": _finite(measures), "seed": seed, "seconds": seconds, "revision": REVISION, **about,
-                      **surroundings(device)})  # fmt: skip
+    about = {"seed": seed, "seconds": seconds, "revision": REVISION, **about, **surroundings(device)}
+    write_json(path, {"measures": _finite(measures), **about})
 
 
 def _finite(value: Any) -> Any:

@@ -24,8 +24,10 @@ PATH = Path(__file__).parent / "golden/numbers.json"
 SHORT = replace(MAPPER, steps=40, batch_size=32, warmup=5, evaluate_every=20, hidden=16, held_out=50)
 WORLDS = ("portraits", "pets")
 CLOSE = 2e-3  # relative; other processors differ by some 1e-5, a formula by more
-MOVED = ("the numbers of the method moved: where they are meant to, raise REVISION in deltaedit/record.py, unless only the "
-         "weights are new, and run `python tests/test_golden_numbers.py`; else look for what moved them.")
+MOVED = (
+    "the numbers of the method moved: where they are meant to, raise REVISION in deltaedit/record.py, unless only "
+    "weights are new, and run `python tests/test_golden_numbers.py`; else look for what moved them."
+)
 
 
 def training(folder: Path) -> dict[str, float]:

@@ -21,7 +21,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 EXTRAS = PROJECT["optional-dependencies"]
 # Modules that may import what an extra brings: those for people at a screen, and the one that finds faces.
 MAY_USE = {"show.py": "book", "widgets.py": "book", "alignment.py": "book", "baselines.py": "book",
-           "experiments.py": "book", "faces.py": "faces", "metrics.py": "photos"}  # fmt: skip
+           "faces.py": "faces", "metrics.py": "photos"}  # fmt: skip
 
 
 def requirements(*lists: list[str]) -> dict[str, Requirement]:
