@@ -26,14 +26,13 @@ import sys
 import time
 from base64 import b64decode
 from collections.abc import Collection
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import NamedTuple
 
 import nbformat
 import papermill
+import runner
 import yaml
-from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from PIL import Image
 
 from deltaedit.record import write_record
@@ -194,40 +193,17 @@ def rename_labels(notebook: nbformat.NotebookNode, suffix: str) -> None:
 
 
 def run_notebook(page: Page, executed: Path, parameters: dict[str, object], key: str, label: str) -> None:
-    """Run a copy of a page's notebook; it takes its place only when it ran to its end.
+    """Run a copy of a page's notebook, see `runner.execute`, and make a page of it."""
 
-    Raises RuntimeError, with the page's name, where a cell fails or never ends; the copy up to there is kept as
-    `*.part.ipynb`.
-    """
-    part = executed.with_suffix(".part.ipynb")
-    part.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        papermill.execute_notebook(
-            page.notebook,
-            part,
-            parameters,
-            kernel_name="python3",
-            cwd=page.notebook.parent,
-            execution_timeout=round(60 * CELL_MINUTES),
-            progress_bar={"desc": label},
-            extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
-        )
-    except papermill.PapermillExecutionError as error:
-        raise RuntimeError(f"{executed.name} failed; the copy up to there is {part}.{error}") from error
-    except CellTimeoutError as error:
-        message = f"{executed.name} failed: a cell took more than {CELL_MINUTES:g} minutes.\n{error}"
-        raise RuntimeError(message) from error
-    except DeadKernelError as error:
-        raise RuntimeError(f"{executed.name} failed: its kernel died, most likely for want of memory.") from error
-    notebook = nbformat.read(part, as_version=4)
-    for cell in notebook.cells:
-        if "injected-parameters" in cell.metadata.get("tags", []):
-            cell.metadata.tags.append("hide-input")
-    if page.domain:
-        rename_labels(notebook, f"-{page.domain}")
-    notebook.metadata["deltaedit"] = {"key": key}
-    nbformat.write(notebook, part)
-    part.replace(executed)
+    def finish(copy: nbformat.NotebookNode) -> None:
+        for cell in copy.cells:
+            if "injected-parameters" in cell.metadata.get("tags", []):
+                cell.metadata.tags.append("hide-input")
+        if page.domain:
+            rename_labels(copy, f"-{page.domain}")
+        copy.metadata["deltaedit"] = {"key": key}
+
+    runner.execute(page.notebook, executed, parameters, minutes=CELL_MINUTES, label=label, finish=finish)
 
 
 def output_faults(notebook: nbformat.NotebookNode) -> list[str]:
@@ -284,9 +260,6 @@ def run_notebooks(root: Path, stage: Path, given: dict[str, object], fresh: bool
     data = os.environ.get("DELTAEDIT_DATA", "")
     library = digest(*(path.read_bytes() for path in library_files(root)), data.encode())
     places = [stage / f"notebooks/{page.name}.ipynb" for page in pages]
-    if jobs > 1:  # kernels inherit them; numba's counts for all of a process, see `alignment.project`
-        for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
-            os.environ.setdefault(name, str(max(1, (os.cpu_count() or 1) // jobs)))
     seconds = {}
 
     def run(number: int) -> None:
@@ -303,20 +276,7 @@ def run_notebooks(root: Path, stage: Path, given: dict[str, object], fresh: bool
         seconds[page.name] = round(time.perf_counter() - start, 1)
         print(f"{label}: {seconds[page.name]:.0f} s, peak memory so far {peak_memory():.1f} GB", flush=True)
 
-    waiting, running = dict(enumerate(needed_pages(pages))), {}
-    with ThreadPoolExecutor(jobs) as pool:
-        try:
-            while waiting or running:
-                undone = {*waiting, *running.values()}
-                ready = [number for number, needed in waiting.items() if not undone.intersection(needed)]
-                for number in ready[: jobs - len(running)]:
-                    del waiting[number]
-                    running[pool.submit(run, number)] = number
-                for ended in wait(running, return_when=FIRST_COMPLETED).done:
-                    del running[ended]
-                    ended.result()
-        except KeyboardInterrupt:
-            os._exit(130)  # kernels end with their parent; the pool would wait for their notebooks
+    runner.several(run, dict(enumerate(needed_pages(pages))), jobs)
     faults = [
         f"{executed.relative_to(stage)}: {fault}"
         for executed in places
@@ -333,7 +293,7 @@ def stage_pages(root: Path, stage: Path) -> None:
     for name in ("book", "figures"):
         shutil.rmtree(stage / name, ignore_errors=True)
         if (root / name).is_dir():
-            shutil.copytree(root / name, stage / name, ignore=shutil.ignore_patterns("build.py", "__pycache__", ".*"))
+            shutil.copytree(root / name, stage / name, ignore=shutil.ignore_patterns("*.py", "__pycache__", ".*"))
     shutil.copy(root / "_config.yml", stage)
 
 
@@ -448,6 +408,8 @@ def main(argv: list[str] | None = None) -> int:
     except (FileNotFoundError, ValueError, RuntimeError) as error:
         print(f"The book was not built. {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        os._exit(130)  # kernels end with their parent; the threads would wait for their notebooks
     if page:
         print(page, flush=True)
     return 0

@@ -1,7 +1,7 @@
 """The book's pages agree with each other and with the library, and its machinery builds pages that need no network."""
 
 import hashlib
-import importlib.util
+import importlib
 import inspect
 import io
 import json
@@ -15,6 +15,7 @@ import time
 from base64 import b64encode
 from pathlib import Path
 
+import build
 import nbformat
 import numpy as np
 import pytest
@@ -34,16 +35,6 @@ BIB = (ROOT / "book/references.bib").read_text(encoding="utf-8")
 DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+A8AAQUBAScY42YAAAAASUVORK5CYII="
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-
-
-def load_build():
-    spec = importlib.util.spec_from_file_location("book_build", ROOT / "book/build.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-build = load_build()
 
 
 def prose(path: Path) -> str:
