@@ -47,13 +47,16 @@ QUICK = {"n": 200, "n_map": 60, "n_pairs": 12, "n_toggle": 16, "n_tried": 1, "n_
          "pictures": 200,
          "full_size": 64, "steps_full": 2, "compiled": False, "download": False,
          "overrides": {"pictures": 200, "steps": 60, "n_judged": 16, "goals": 3, "strengths": [0.5, 1.0, 2.0]},
-         "questions_live": ["loss"], "07.n": 60, "10.n": 60, "11.batch": 8,
+         "questions_live": ["loss"], "editing_from_text.n": 60, "where_it_fails.n": 60, "speed_of_training.batch": 8,
          "figures": str(ROOT / "_build/quick/figures"), "runs": str(ROOT / "_build/quick/runs")}  # fmt: skip
 # What `--brief` gives them: every page still says what it says, from fewer pictures, in half the time.
-BRIEF = {"04.n_tried": 2, "05.n": 6000, "06.n": 6000, "06.steps": 1000, "06.steps_ablation": 150, "07.n": 150,
-         "07.n_sweep": 16, "09.n_compared": 2000, "10.n": 150, "10.n_pairs": 60, "11.rounds": 3, "11.batch": 8,
-         "11.batch_perception": 32, "16.n_judged": 480, "16.n_renders": 1000, "20.n_judged": 480,
-         "22.questions_live": ["loss"]}  # fmt: skip
+BRIEF = {"style_space.n_tried": 2, "training_set.n": 6000, "training_the_mapper.n": 6000,
+         "training_the_mapper.steps": 1000, "training_the_mapper.steps_ablation": 150, "editing_from_text.n": 150,
+         "editing_from_text.n_sweep": 16, "model_card.n_compared": 2000, "where_it_fails.n": 150,
+         "where_it_fails.n_pairs": 60, "speed_of_training.rounds": 3, "speed_of_training.batch": 8,
+         "speed_of_training.batch_perception": 32, "success_and_leakage.n_judged": 480,
+         "success_and_leakage.n_renders": 1000,
+         "transfer.n_judged": 480, "ablations.questions_live": ["loss"]}  # fmt: skip
 CELL_MINUTES = 20  # no cell takes five on two quiet cores; one that hangs must not hang the build
 WIDGET = "application/vnd.jupyter.widget-view+json"
 # Names of figures, equations and sections: where they are given, and where they are referred to.
@@ -86,27 +89,33 @@ def toc_files(toc: object) -> list[str]:
 
 
 class Page(NamedTuple):
-    """A page that a notebook makes: the name of its file, the notebook, and the domain that the name asks for."""
+    """A page that a notebook makes: its chapter's name, the notebook, and the domain that it is run for, if one alone.
 
-    name: str
+    A page of one domain is called `chapter-domain` in the table of contents.
+    """
+
+    chapter: str
     notebook: Path
     domain: str | None = None
+
+    @property
+    def name(self) -> str:
+        """That of its file."""
+        return self.chapter if self.domain is None else f"{self.chapter}-{self.domain}"
 
 
 def toc_notebooks(root: Path) -> list[Page]:
     """The notebooks of the table of contents, in order. Raises FileNotFoundError for one that is not there."""
-    toc = yaml.safe_load((root / "book/_toc.yml").read_text(encoding="utf-8"))
+    toc, chapters = yaml.safe_load((root / "book/_toc.yml").read_text(encoding="utf-8")), runner.chapters(root)
     pages = []
     for file in toc_files(toc):
         if file.startswith("notebooks/"):
-            name = file.removeprefix("notebooks/")
-            page = Page(name, root / f"{file}.ipynb")
-            if not page.notebook.exists():
-                start, _, domain = name.partition("-")
-                page = Page(name, root / f"notebooks/{start}.ipynb", domain)
-                if not domain or not page.notebook.exists():
-                    raise FileNotFoundError(f"book/_toc.yml names {file}.ipynb, which does not exist.")
-            pages.append(page)
+            chapter, domain = file.removeprefix("notebooks/"), None
+            if chapter not in chapters:
+                chapter, _, domain = chapter.partition("-")
+                if not domain or chapter not in chapters:
+                    raise FileNotFoundError(f"book/_toc.yml names {file}, but no file in notebooks/ is called so.")
+            pages.append(Page(chapter, chapters[chapter], domain))
     return pages
 
 
@@ -121,11 +130,11 @@ def parse_value(text: str) -> object:
 def parameters_of(pages: list[Page], given: dict[str, object]) -> list[dict[str, object]]:
     """For each page, those of the given parameters that its notebook has; the domain in a page's name goes first.
 
-    ``n`` is given to every notebook that has one, ``05.n`` to `05_*.ipynb` alone, whatever the others get.
+    ``n`` is given to every notebook that has one, ``training_set.n`` to that chapter alone, whatever the others get.
     Raises ValueError where no notebook has one of them (papermill alone would only warn).
     """
     known = [set(papermill.inspect_notebook(page.notebook)) for page in pages]
-    places = [f"{page.notebook.stem.partition('_')[0]}." for page in pages]
+    places = [f"{page.chapter}." for page in pages]
     unknown = set(given).difference(*known, *({place + name for name in names}
                                               for place, names in zip(places, known, strict=True)))  # fmt: skip
     if unknown:

@@ -31,7 +31,7 @@ from deltaedit.metrics import Interval, pooled
 from deltaedit.record import REVISION, digest
 
 ROOT = Path(__file__).resolve().parents[1]
-NOTEBOOK = ROOT / "notebooks/21_one_experiment.ipynb"
+NOTEBOOK = runner.chapters(ROOT)["one_experiment"]
 COLUMNS = ("question", "variant", "domain", "seed", "strength", "measure", "value", "low", "high", "seconds", "device",
            "torch", "weights", "result")  # fmt: skip
 WRITTEN = {"measures", "parameters", "seed", "weights", "seconds", "device", "versions"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Collection, Hashable, Mapping
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
@@ -14,7 +15,13 @@ from jupyter_core.utils import ensure_event_loop
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
 Key = TypeVar("Key", bound=Hashable)
+NUMBER = re.compile(r"^\d+[a-z]?_")
 THREADS = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")  # numba's counts for all of a process, see `alignment.project`
+
+
+def chapters(root: Path) -> dict[str, Path]:
+    """The notebooks of a repository by their chapters' names; the number before a name orders the folder alone."""
+    return {NUMBER.sub("", path.stem): path for path in sorted((root / "notebooks").glob("*.ipynb"))}
 
 
 def execute(
