@@ -168,11 +168,30 @@ def test_each_notebook_gets_the_parameters_it_has(tmp_path: Path):
         build.parameters_of([second._replace(domain="dots")], {})
 
 
-@pytest.mark.parametrize("least", ["QUICK", "BRIEF"])
-def test_less_is_asked_of_parameters_that_there_are(least: str):
-    given = getattr(build, least)
-    parameters = build.parameters_of(build.toc_notebooks(ROOT), given)
-    assert {name.rpartition(".")[2] for name in given} == {name for own in parameters for name in own} - {"domain"}
+def test_a_form_gives_way_to_what_is_given(tmp_path: Path):
+    page = build.Page("one", tmp_path / "one.ipynb")
+    cells = notebook(new_code_cell("n = 5\nsteps = 9\nruns = 0", metadata={"tags": ["parameters"]}))
+    cells.metadata["deltaedit"] = {"quick": {"n": 2, "steps": 3}, "brief": {"n": 4}}
+    nbformat.write(cells, page.notebook)
+    (quick,), (brief,), (asked,) = (build.parameters_of([page], given, form) for given, form in (
+        ({}, "quick"), ({}, "brief"), ({"n": 8, "one.runs": 1}, "quick")))  # fmt: skip
+    assert quick == {"n": 2, "steps": 3, "runs": build.ELSEWHERE["runs"]}
+    assert brief == {"n": 4}
+    assert asked == {"n": 8, "steps": 3, "runs": 1}
+
+
+def test_the_longest_road_comes_first():
+    a, b, c, d = (build.Page(name, Path(name)) for name in "abcd")
+    needed = {a: set(), b: set(), c: {a}, d: {c}}
+    assert build.longest_first(needed, {"a": 1, "b": 5, "c": 1, "d": 4}) == [a, b, c, d]
+    assert build.longest_first(needed, {"a": 1, "b": 7, "c": 1, "d": 4}) == [b, a, c, d]
+    assert build.longest_first(needed, {}) == [a, b, c, d]
+
+
+def test_times_are_told_the_longest_first():
+    told = build.table_of_times({"a": 3.0, "b": 61.4}, {"b"})
+    assert [line.split() for line in told.splitlines()] == [
+        ["61", "s", "b"], ["(3", "s)", "a"], ["64", "s", "one", "after", "the", "other"]]  # fmt: skip
 
 
 def test_an_entry_is_a_chapter_by_its_name_or_one_for_another_domain(tmp_path: Path):
@@ -249,13 +268,6 @@ def test_links_and_local_files_are_no_requests(tmp_path: Path):
     assert build.external_requests(tmp_path) == []
 
 
-def test_icons_that_nobody_uses_are_dropped():
-    bars, find = '"bars":[448,512,["navicon"],"f0c9","M0 96"]', 'find:[512,512,[128269,"search"],"f002",["M1","M2"]]'
-    script = f'var a={{{bars},xmark:[384,512,[10006],"f00d","M3 4"],{find},"no-one":[1,2,[],"e001","M5"]}};b({{c:[1]}})'
-    assert build.drop_icons(script, {"search", "bars"}) == f"var a={{{bars},{find},}};b({{c:[1]}})"
-    assert build.drop_icons(script, {"navicon"}) == f"var a={{{bars},}};b({{c:[1]}})"
-
-
 def png(pixels: np.ndarray) -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
@@ -280,16 +292,13 @@ def test_dark_pages_show_the_dark_rendering(tmp_path: Path):
     name = hashlib.sha256(light).hexdigest()
     assert dark == {name: other}
 
-    html, scripts = tmp_path / "html", tmp_path / "html/_static/scripts"
-    for folder in (html / "_images", scripts):
-        folder.mkdir(parents=True)
-    for script in ("fontawesome", "pydata-sphinx-theme", "sphinx-book-theme"):
-        (scripts / f"{script}.js").write_text("")
+    html = tmp_path / "html"
+    (html / "_images").mkdir(parents=True)
     for stem in (name, "0abc"):
         (html / f"_images/{stem}.png").write_bytes(light)
     tags = [f'<img alt="a" src="../_images/{stem}.png" />' for stem in (name, "0abc")]
     math = '<script defer src="../_static/mathjax/startup.js?v=1"></script>'
-    (html / "page.html").write_text(f'{math}<i class="fa-solid fa-bars"></i>{tags[0]} {tags[1]}')
+    (html / "page.html").write_text(f"{math}{tags[0]} {tags[1]}")
     (html / "formula.html").write_text(f'{math}<span class="math notranslate">x</span>')
     build.lighten(html, dark)
     page = (html / "page.html").read_text()
@@ -364,12 +373,16 @@ def test_small_book_builds_and_reads_offline(small_book: Path):
     record = json.loads((small_book / "figures/book.json").read_text())
     assert set(record["measures"]["seconds"]) == {"small", "small-dots"}
     assert 0 < record["measures"]["peak memory of a notebook (GB)"] < 2
+    times = json.loads((small_book / "_build/times.json").read_text())
+    assert times == record["measures"]["seconds"]
+    assert re.search(r"^ +\d+ s  small$", run.stdout, re.MULTILINE)
 
     again = run_build(small_book, "--no-html")
     assert "small.ipynb: unchanged" in again.stdout
     assert "small-dots.ipynb: unchanged" in again.stdout
+    assert re.search(r"^ +\(\d+ s\)  small$", again.stdout, re.MULTILINE)
     (small_book / "figures/told.json").write_text("{}")
-    told = run_build(small_book, "--no-html", "--jobs", "2")
+    told = run_build(small_book, "--no-html", "--jobs", "1")
     assert "unchanged" not in told.stdout, "it reads what has changed"
     other = run_build(small_book, "--no-html", "-p", "seed", "3", "-p", "domain", "curves")
     assert "unchanged" not in other.stdout

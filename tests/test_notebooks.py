@@ -99,6 +99,16 @@ def test_parameters_are_literals_known_to_papermill(path: Path):
 
 
 @each_notebook
+def test_metadata_say_what_there_is(path: Path):
+    about, known = read(path).metadata.get("deltaedit", {}), set(papermill.inspect_notebook(path))
+    assert about.keys() <= {"reads", "needs", "quick", "brief", "alone"}
+    for form in ("quick", "brief"):
+        assert about.get(form, {}).keys() <= known - {"domain", "figures", "runs"}, f"{path.name}: {form}"
+    assert set(about.get("needs", ())) <= CHAPTERS.keys()
+    assert all((ROOT / name).exists() for name in about.get("reads", ()))
+
+
+@each_notebook
 def test_cells_are_short(path: Path):
     for cell in code_cells(path):
         lines = len(cell.source.splitlines())
