@@ -71,7 +71,7 @@ bench: $(ENV)
 	$(PY) tests/bench.py $(ARGS)
 
 experiments: $(ENV)
-	$(PY) -m deltaedit.experiments --table figures/experiments.csv $(ARGS)
+	$(PY) book/experiments.py --table figures/experiments.csv $(ARGS)
 
 weights: $(ENV)
 	$(PY) -m deltaedit.worlds.train all $(if $(WORLD),--world $(WORLD))

@@ -3,14 +3,19 @@
     python book/build.py                             all of it; the last line printed is the page to open
     python book/build.py -p device cuda -p seed 3    with other parameters
     python book/build.py --fresh --no-html           run every notebook again, draw no pages
-    python book/build.py --jobs 2 --brief            two notebooks at a time, which share the cores, on fewer pictures
+    python book/build.py --jobs 1 --brief            one notebook at a time, on fewer pictures
     python book/build.py --quick -p domain pets      see every notebook run in another domain, on little, elsewhere
 
 The notebooks that `book/_toc.yml` names run in its order, as copies, with `notebooks/` as their working directory: what
 is stored stays without outputs. The copies land in `_build/src`, a mirror of the repository from which Jupyter Book
-builds `_build/html`. A notebook is not run again while it, its parameters, the library, the pins and the files are what
-they were that its metadata name under `deltaedit.reads`, such as `figures/experiments.csv`. Of several at a time none
-begins before those that it needs: the writers of what it reads, and those under `deltaedit.needs`.
+builds `_build/html`. A notebook is not run again while it, its parameters, the library, the pins and the files that it
+reads are what they were. What a notebook wants to be known of it is in its metadata, under `deltaedit`:
+
+    reads           files of numbers, such as `figures/experiments.csv`; those who write them run before it
+    needs           further chapters that must have run before it
+    quick, brief    what its parameters are with `--quick` and `--brief`, where nothing else is said: enough to see that
+                    it runs, too little to mean anything; and enough to say what it says, in half the time
+    alone           that nothing may run beside it, for it measures seconds
 """
 
 import argparse
@@ -18,6 +23,7 @@ import ast
 import hashlib
 import importlib.util
 import io
+import json
 import os
 import re
 import shutil
@@ -26,35 +32,22 @@ import sys
 import time
 from base64 import b64decode
 from collections.abc import Collection
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import NamedTuple
 
 import nbformat
 import papermill
+import runner
 import yaml
-from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from PIL import Image
 
+from deltaedit.files import write_json
 from deltaedit.record import write_record
 from deltaedit.show import DARK
 
 ROOT = Path(__file__).resolve().parents[1]
 JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
-# What `--quick` gives notebooks where nothing else is said: enough to see that they run, too little to mean anything.
-QUICK = {"n": 200, "n_map": 60, "n_pairs": 12, "n_toggle": 16, "n_tried": 1, "n_steps": 24, "steps": 60, "n_judged": 16,
-         "steps_ablation": 12, "n_crowd": 16, "n_sweep": 8, "n_drawn": 64, "n_compared": 400, "n_inverted": 16,
-         "n_captions": 300, "n_labelled": 200, "n_channels": 3, "n_latents": 4, "rounds": 2, "steps_prompt": 10,
-         "pictures": 200,
-         "full_size": 64, "steps_full": 2, "compiled": False, "download": False,
-         "overrides": {"pictures": 200, "steps": 60, "n_judged": 16, "goals": 3, "strengths": [0.5, 1.0, 2.0]},
-         "questions_live": ["loss"], "07.n": 60, "10.n": 60, "11.batch": 8,
-         "figures": str(ROOT / "_build/quick/figures"), "runs": str(ROOT / "_build/quick/runs")}  # fmt: skip
-# What `--brief` gives them: every page still says what it says, from fewer pictures, in half the time.
-BRIEF = {"04.n_tried": 2, "05.n": 6000, "06.n": 6000, "06.steps": 1000, "06.steps_ablation": 150, "07.n": 150,
-         "07.n_sweep": 16, "09.n_compared": 2000, "10.n": 150, "10.n_pairs": 60, "11.rounds": 3, "11.batch": 8,
-         "11.batch_perception": 32, "16.n_judged": 480, "16.n_renders": 1000, "20.n_judged": 480,
-         "22.questions_live": ["loss"]}  # fmt: skip
+ELSEWHERE = {name: str(ROOT / "_build/quick" / name) for name in ("figures", "runs")}  # what `--quick` writes
 CELL_MINUTES = 20  # no cell takes five on two quiet cores; one that hangs must not hang the build
 WIDGET = "application/vnd.jupyter.widget-view+json"
 # Names of figures, equations and sections: where they are given, and where they are referred to.
@@ -68,9 +61,6 @@ FETCHED = re.compile(
     re.IGNORECASE,
 )
 FETCHED_BY_CSS = re.compile(r"""(?:@import\s+|url\(\s*)["']?((?:https?:)?//[^"')\s]+)""", re.IGNORECASE)
-# An icon in the theme's script, which brings two thousand, and where a page or script names one.
-ICON = re.compile(r'(?:"([\w-]+)"|\b(\w+)):\[\d+,\d+,\[([^\]]*)\],"[0-9a-f]+",(?:"[^"]*"|\[[^\]]*\])\],?')
-ICON_USED = re.compile(r"\bfa-([\w-]+)")
 FORMULA = re.compile(r'class="(?:[^"]* )?math[ "]')
 MATHJAX = re.compile(r"<script\b[^>]*/mathjax/[^>]*></script>")
 PICTURE = re.compile(r'<img\b[^>]*\ssrc="[^"]*_images/([^"/]+)\.png"[^>]*>')
@@ -87,27 +77,33 @@ def toc_files(toc: object) -> list[str]:
 
 
 class Page(NamedTuple):
-    """A page that a notebook makes: the name of its file, the notebook, and the domain that the name asks for."""
+    """A page that a notebook makes: its chapter's name, the notebook, and the domain that it is run for, if one alone.
 
-    name: str
+    A page of one domain is called `chapter-domain` in the table of contents.
+    """
+
+    chapter: str
     notebook: Path
     domain: str | None = None
+
+    @property
+    def name(self) -> str:
+        """That of its file."""
+        return self.chapter if self.domain is None else f"{self.chapter}-{self.domain}"
 
 
 def toc_notebooks(root: Path) -> list[Page]:
     """The notebooks of the table of contents, in order. Raises FileNotFoundError for one that is not there."""
-    toc = yaml.safe_load((root / "book/_toc.yml").read_text(encoding="utf-8"))
+    toc, chapters = yaml.safe_load((root / "book/_toc.yml").read_text(encoding="utf-8")), runner.chapters(root)
     pages = []
     for file in toc_files(toc):
         if file.startswith("notebooks/"):
-            name = file.removeprefix("notebooks/")
-            page = Page(name, root / f"{file}.ipynb")
-            if not page.notebook.exists():
-                start, _, domain = name.partition("-")
-                page = Page(name, root / f"notebooks/{start}.ipynb", domain)
-                if not domain or not page.notebook.exists():
-                    raise FileNotFoundError(f"book/_toc.yml names {file}.ipynb, which does not exist.")
-            pages.append(page)
+            chapter, domain = file.removeprefix("notebooks/"), None
+            if chapter not in chapters:
+                chapter, _, domain = chapter.partition("-")
+                if not domain or chapter not in chapters:
+                    raise FileNotFoundError(f"book/_toc.yml names {file}, but no file in notebooks/ is called so.")
+            pages.append(Page(chapter, chapters[chapter], domain))
     return pages
 
 
@@ -119,26 +115,27 @@ def parse_value(text: str) -> object:
         return text
 
 
-def parameters_of(pages: list[Page], given: dict[str, object]) -> list[dict[str, object]]:
+def parameters_of(pages: list[Page], given: dict[str, object], form: str | None = None) -> list[dict[str, object]]:
     """For each page, those of the given parameters that its notebook has; the domain in a page's name goes first.
 
-    ``n`` is given to every notebook that has one, ``05.n`` to `05_*.ipynb` alone, whatever the others get.
+    ``n`` is given to every notebook that has one, ``training_set.n`` to that chapter alone, whatever the others get. In
+    a ``form``, "quick" or "brief", a notebook's own come below what is given.
     Raises ValueError where no notebook has one of them (papermill alone would only warn).
     """
     known = [set(papermill.inspect_notebook(page.notebook)) for page in pages]
-    places = [f"{page.notebook.stem.partition('_')[0]}." for page in pages]
-    unknown = set(given).difference(*known, *({place + name for name in names}
-                                              for place, names in zip(places, known, strict=True)))  # fmt: skip
-    if unknown:
+    alone = ({f"{page.chapter}.{name}" for name in names} for page, names in zip(pages, known, strict=True))
+    if unknown := set(given).difference(*known, *alone):
         names = ", ".join(sorted(set().union(*known))) or "none"
         raise ValueError(f"No notebook has the parameter {', '.join(sorted(unknown))}; there are: {names}.")
     for page, names in zip(pages, known, strict=True):
         if page.domain and "domain" not in names:
             raise ValueError(f"book/_toc.yml names {page.name}, but {page.notebook.name} has no parameter domain.")
     parameters = []
-    for page, place, names in zip(pages, places, known, strict=True):
+    for page, names in zip(pages, known, strict=True):
+        place = f"{page.chapter}."
         alone = {name.removeprefix(place): value for name, value in given.items() if name.startswith(place)}
-        wanted = {**given, **alone, **({"domain": page.domain} if page.domain else {})}
+        own = about(page.notebook).get(form, {}) | (ELSEWHERE if form == "quick" else {})
+        wanted = {**own, **given, **alone, **({"domain": page.domain} if page.domain else {})}
         parameters.append({name: value for name, value in wanted.items() if name in names})
     return parameters
 
@@ -150,15 +147,16 @@ def library_files(root: Path) -> list[Path]:
     return sorted(files) + [path for path in [root / "requirements.lock"] if path.exists()]
 
 
-def named(notebook: Path, what: str) -> list[str]:
-    """What a notebook's metadata name: the files of numbers that it ``reads``, the pages that it ``needs`` before."""
-    return nbformat.read(notebook, as_version=4).metadata.get("deltaedit", {}).get(what, [])
+def about(notebook: Path) -> dict[str, object]:
+    """What a notebook's metadata say of it, see above."""
+    return nbformat.read(notebook, as_version=4).metadata.get("deltaedit", {})
 
 
 def read_files(root: Path, notebook: Path, figures: object) -> list[Path]:
     """Those of the files it reads that are there, from where the parameter ``figures`` puts them."""
     place = root / "figures" if figures is None else root / "notebooks" / str(figures)
-    return [path for name in named(notebook, "reads") if (path := place / Path(name).relative_to("figures")).exists()]
+    names = about(notebook).get("reads", [])
+    return [path for name in names if (path := place / Path(name).relative_to("figures")).exists()]
 
 
 def digest(*parts: bytes) -> str:
@@ -170,7 +168,7 @@ def done_key(executed: Path) -> str | None:
     """The key under which a copy was run to its end, or None."""
     if not executed.exists():
         return None
-    return nbformat.read(executed, as_version=4).metadata.get("deltaedit", {}).get("key")
+    return about(executed).get("key")
 
 
 def rename_labels(notebook: nbformat.NotebookNode, suffix: str) -> None:
@@ -194,40 +192,17 @@ def rename_labels(notebook: nbformat.NotebookNode, suffix: str) -> None:
 
 
 def run_notebook(page: Page, executed: Path, parameters: dict[str, object], key: str, label: str) -> None:
-    """Run a copy of a page's notebook; it takes its place only when it ran to its end.
+    """Run a copy of a page's notebook, see `runner.execute`, and make a page of it."""
 
-    Raises RuntimeError, with the page's name, where a cell fails or never ends; the copy up to there is kept as
-    `*.part.ipynb`.
-    """
-    part = executed.with_suffix(".part.ipynb")
-    part.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        papermill.execute_notebook(
-            page.notebook,
-            part,
-            parameters,
-            kernel_name="python3",
-            cwd=page.notebook.parent,
-            execution_timeout=round(60 * CELL_MINUTES),
-            progress_bar={"desc": label},
-            extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
-        )
-    except papermill.PapermillExecutionError as error:
-        raise RuntimeError(f"{executed.name} failed; the copy up to there is {part}.{error}") from error
-    except CellTimeoutError as error:
-        message = f"{executed.name} failed: a cell took more than {CELL_MINUTES:g} minutes.\n{error}"
-        raise RuntimeError(message) from error
-    except DeadKernelError as error:
-        raise RuntimeError(f"{executed.name} failed: its kernel died, most likely for want of memory.") from error
-    notebook = nbformat.read(part, as_version=4)
-    for cell in notebook.cells:
-        if "injected-parameters" in cell.metadata.get("tags", []):
-            cell.metadata.tags.append("hide-input")
-    if page.domain:
-        rename_labels(notebook, f"-{page.domain}")
-    notebook.metadata["deltaedit"] = {"key": key}
-    nbformat.write(notebook, part)
-    part.replace(executed)
+    def finish(copy: nbformat.NotebookNode) -> None:
+        for cell in copy.cells:
+            if "injected-parameters" in cell.metadata.get("tags", []):
+                cell.metadata.tags.append("hide-input")
+        if page.domain:
+            rename_labels(copy, f"-{page.domain}")
+        copy.metadata["deltaedit"] = {"key": key}
+
+    runner.execute(page.notebook, executed, parameters, minutes=CELL_MINUTES, label=label, finish=finish)
 
 
 def output_faults(notebook: nbformat.NotebookNode) -> list[str]:
@@ -261,40 +236,51 @@ def peak_memory() -> float:
     return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit / 1e9
 
 
-def needed_pages(pages: list[Page]) -> list[set[int]]:
-    """For each page the numbers of those before it that it needs, or that name a file which it reads: who writes it."""
-    texts = [page.notebook.read_text(encoding="utf-8") for page in pages]
-    needed = []
+def needed_pages(pages: list[Page]) -> dict[Page, set[Page]]:
+    """For each page those before it that it needs, or that name a file which it reads: who writes it."""
+    texts = {page: page.notebook.read_text(encoding="utf-8") for page in pages}
+    needed = {}
     for number, page in enumerate(pages):
-        files = [Path(name).name for name in named(page.notebook, "reads")]
-        needs = named(page.notebook, "needs")
-        needed.append({before for before in range(number)
-                       if pages[before].name in needs or any(file in texts[before] for file in files)})  # fmt: skip
+        files, needs = ([*about(page.notebook).get(what, [])] for what in ("reads", "needs"))
+        needed[page] = {
+            before
+            for before in pages[:number]
+            if before.name in needs or any(Path(name).name in texts[before] for name in files)
+        }
     return needed
 
 
-def run_notebooks(root: Path, stage: Path, given: dict[str, object], fresh: bool, jobs: int = 1) -> dict[str, float]:
-    """Run what changed, in order, some at a time; returns the seconds of each page that was run.
+def longest_first(needed: dict[Page, set[Page]], times: dict[str, float]) -> list[Page]:
+    """Pages by the seconds that they and what waits for them take, one after the other; as they were where unknown."""
+    left: dict[Page, float] = {}
+    for page in reversed(needed):
+        after = [left[other] for other in left if page in needed[other]]
+        left[page] = times.get(page.name, 0.0) + max(after, default=0.0)
+    return sorted(needed, key=lambda page: -left[page])
 
+
+def run_notebooks(
+    root: Path, stage: Path, given: dict[str, object], fresh: bool, jobs: int = 1, form: str | None = None
+) -> dict[str, float]:
+    """Run what changed, some at a time, the longest first; returns the seconds of each page that was run.
+
+    The seconds of each page, as they last were, are kept in `times.json` beside the stage.
     Raises ValueError for an unknown parameter or an output that no page can show, RuntimeError where a page fails;
     those that run beside it end first.
     """
     pages = toc_notebooks(root)
-    parameters = parameters_of(pages, given)
+    parameters = dict(zip(pages, parameters_of(pages, given, form), strict=True))
     data = os.environ.get("DELTAEDIT_DATA", "")
     library = digest(*(path.read_bytes() for path in library_files(root)), data.encode())
-    places = [stage / f"notebooks/{page.name}.ipynb" for page in pages]
-    if jobs > 1:  # kernels inherit them; numba's counts for all of a process, see `alignment.project`
-        for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
-            os.environ.setdefault(name, str(max(1, (os.cpu_count() or 1) // jobs)))
-    seconds = {}
+    places = {page: stage / f"notebooks/{page.name}.ipynb" for page in pages}
+    times, seconds = read_times(stage.with_name("times.json")), {}
 
-    def run(number: int) -> None:
-        page, own, executed = pages[number], parameters[number], places[number]
-        label = f"{number + 1}/{len(pages)} {executed.relative_to(stage)}"
-        about = repr(sorted(own.items())).encode()
+    def run(page: Page) -> None:
+        own, executed = parameters[page], places[page]
+        label = f"{pages.index(page) + 1}/{len(pages)} {executed.relative_to(stage)}"
+        asked = repr(sorted(own.items())).encode()
         read = [path.read_bytes() for path in read_files(root, page.notebook, own.get("figures"))]
-        key = digest(page.notebook.read_bytes(), about, library.encode(), sys.version.encode(), *read)
+        key = digest(page.notebook.read_bytes(), asked, library.encode(), sys.version.encode(), *read)
         if not fresh and done_key(executed) == key:
             print(f"{label}: unchanged", flush=True)
             return
@@ -303,28 +289,37 @@ def run_notebooks(root: Path, stage: Path, given: dict[str, object], fresh: bool
         seconds[page.name] = round(time.perf_counter() - start, 1)
         print(f"{label}: {seconds[page.name]:.0f} s, peak memory so far {peak_memory():.1f} GB", flush=True)
 
-    waiting, running = dict(enumerate(needed_pages(pages))), {}
-    with ThreadPoolExecutor(jobs) as pool:
-        try:
-            while waiting or running:
-                undone = {*waiting, *running.values()}
-                ready = [number for number, needed in waiting.items() if not undone.intersection(needed)]
-                for number in ready[: jobs - len(running)]:
-                    del waiting[number]
-                    running[pool.submit(run, number)] = number
-                for ended in wait(running, return_when=FIRST_COMPLETED).done:
-                    del running[ended]
-                    ended.result()
-        except KeyboardInterrupt:
-            os._exit(130)  # kernels end with their parent; the pool would wait for their notebooks
+    needed, known = needed_pages(pages), read_times(root / "figures/book.json") | times
+    order = {page: needed[page] for page in longest_first(needed, known)}
+    alone = [page for page in pages if about(page.notebook).get("alone")]
+    try:
+        runner.several(run, order, jobs, alone=alone)
+    finally:
+        last = times | seconds
+        write_json(stage.with_name("times.json"), {page.name: last[page.name] for page in pages if page.name in last})
     faults = [
         f"{executed.relative_to(stage)}: {fault}"
-        for executed in places
+        for executed in places.values()
         for fault in output_faults(nbformat.read(executed, as_version=4))
     ]
     if faults:
         raise ValueError("\n".join(faults))
     return seconds
+
+
+def read_times(path: Path) -> dict[str, float]:
+    """Seconds by page, of a file of times or of a record of them; none where there is no file."""
+    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return found["measures"]["seconds"] if "measures" in found else found
+
+
+def table_of_times(times: dict[str, float], now: Collection[str]) -> str:
+    """The pages and their seconds, the longest first; those that were not run now are in brackets."""
+    lines = [
+        f"{f'{x:.0f} s' if name in now else f'({x:.0f} s)':>8}  {name}"
+        for name, x in sorted(times.items(), key=lambda item: -item[1])
+    ]
+    return "\n".join([*lines, f"{sum(times.values()):>6.0f} s  one after the other"])
 
 
 def stage_pages(root: Path, stage: Path) -> None:
@@ -333,7 +328,7 @@ def stage_pages(root: Path, stage: Path) -> None:
     for name in ("book", "figures"):
         shutil.rmtree(stage / name, ignore_errors=True)
         if (root / name).is_dir():
-            shutil.copytree(root / name, stage / name, ignore=shutil.ignore_patterns("build.py", "__pycache__", ".*"))
+            shutil.copytree(root / name, stage / name, ignore=shutil.ignore_patterns("*.py", "__pycache__", ".*"))
     shutil.copy(root / "_config.yml", stage)
 
 
@@ -345,16 +340,6 @@ def external_requests(html: Path) -> list[str]:
             for match in pattern.finditer(path.read_text(encoding="utf-8")):
                 found.append(f"{path.relative_to(html)}: {next(filter(None, match.groups()))}")
     return found
-
-
-def drop_icons(script: str, used: Collection[str]) -> str:
-    """The theme's script of icons without those that are not used, by none of their names: a megabyte less a page."""
-
-    def kept(icon: re.Match) -> str:
-        names = {icon[1] or icon[2], *re.findall(r'"([\w-]+)"', icon[3])}
-        return icon[0] if names & set(used) else ""
-
-    return ICON.sub(kept, script)
 
 
 def as_webp(png: bytes) -> bytes:
@@ -376,13 +361,6 @@ def dark_pictures(stage: Path) -> dict[str, bytes]:
 def lighten(html: Path, dark: dict[str, bytes]) -> None:
     """Let pages load less, and show figures in light ink where they are dark."""
     pages = {path: path.read_text(encoding="utf-8") for path in html.rglob("*.html")}
-    scripts = html / "_static/scripts"
-    named = [*pages.values(), *(scripts.joinpath(f"{theme}-theme.js").read_text(encoding="utf-8")
-                                for theme in ("pydata-sphinx", "sphinx-book"))]  # fmt: skip
-    icons = scripts / "fontawesome.js"
-    used = {name for text in named for name in ICON_USED.findall(text)}
-    icons.write_text(drop_icons(icons.read_text(encoding="utf-8"), used), encoding="utf-8")
-
     for png in (html / "_images").glob("*.png"):
         png.with_suffix(".webp").write_bytes(as_webp(png.read_bytes()))
         if png.stem in dark:
@@ -427,27 +405,30 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "-p", dest="parameters", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="as in papermill"
     )
-    parser.add_argument("--jobs", type=int, default=1, help="notebooks at a time, which share the processor's cores")
+    parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1),
+                        help="notebooks at a time, which share the processor's cores")
     parser.add_argument("--fresh", action="store_true", help="run every notebook, changed or not")
     parser.add_argument("--no-html", action="store_true", help="run the notebooks only")
     parser.add_argument("--quick", action="store_true", help="run them on little, into _build/quick; draw no pages")
     parser.add_argument("--brief", action="store_true", help="make the whole book, from fewer pictures")
     arguments = parser.parse_args(argv)
-    stage = ROOT / ("_build/quick" if arguments.quick else "_build/src")
+    stage = ROOT / ("_build/quick/src" if arguments.quick else "_build/src")
     given = {name: parse_value(value) for name, value in arguments.parameters}
-    least = QUICK if arguments.quick else BRIEF if arguments.brief else {}
-    given = {name: value for name, value in least.items() if name.rpartition(".")[2] not in given} | given
+    form = "quick" if arguments.quick else "brief" if arguments.brief else None
+    start = time.perf_counter()
     try:
-        seconds = run_notebooks(ROOT, stage, given, arguments.fresh, arguments.jobs)
-        whole = len(seconds) == len(toc_notebooks(ROOT))
-        if whole and not given and arguments.jobs == 1:  # as it is stored, on a quiet machine
-            measures = {"seconds": seconds, "all notebooks (s)": round(sum(seconds.values())),
-                        "peak memory of a notebook (GB)": round(peak_memory(), 2)}  # fmt: skip
-            write_record(ROOT / "figures/book.json", measures)
+        seconds = run_notebooks(ROOT, stage, given, arguments.fresh, arguments.jobs, form)
+        if len(seconds) == len(toc_notebooks(ROOT)) and not given and not form:  # all of it, as it is stored
+            measures = {"seconds": seconds, "all notebooks (s)": round(time.perf_counter() - start),
+                        "peak memory of a notebook (GB)": round(peak_memory(), 2)}
+            write_record(ROOT / "figures/book.json", measures, jobs=arguments.jobs)
         page = None if arguments.no_html or arguments.quick else build_pages(ROOT, stage)
     except (FileNotFoundError, ValueError, RuntimeError) as error:
         print(f"The book was not built. {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        os._exit(130)  # kernels end with their parent; the threads would wait for their notebooks
+    print(table_of_times(read_times(stage.with_name("times.json")), seconds), flush=True)
     if page:
         print(page, flush=True)
     return 0

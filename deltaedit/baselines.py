@@ -27,7 +27,7 @@ from deltaedit.features import FeatureStore
 from deltaedit.files import fingerprint
 from deltaedit.loop import fit, learning_rate, step_rng
 from deltaedit.mapper import DeltaMapper
-from deltaedit.style_space import Generator, as_w_plus, sample_w
+from deltaedit.style_space import AnyGenerator, as_w_plus, sample_w
 from deltaedit.stylegan2 import EqualLinear, pixel_norm
 
 Identity = Callable[[Tensor, Tensor], Tensor]
@@ -453,7 +453,7 @@ class Captioned(FeatureStore):
 
 
 @torch.no_grad()
-def style_spread(generator: Generator, n: int = 4096, seed: int = 0) -> Tensor:
+def style_spread(generator: AnyGenerator, n: int = 4096, seed: int = 0) -> Tensor:
     """Standard deviation (S,) of each style channel among ``n`` samples."""
     return generator.styles(sample_w(generator, n, seed)).std(0)
 

@@ -13,7 +13,7 @@ from deltaedit.e4e import E4E, Encoder
 from deltaedit.files import write_json
 from deltaedit.mapper import DeltaMapper
 from deltaedit.pictures import PREPROCESSINGS
-from deltaedit.style_space import Generator
+from deltaedit.style_space import AnyGenerator
 
 CARD = "domain.json"
 GENERATOR, CLIP, MAPPER, RELEVANCE, ENCODER = (
@@ -99,7 +99,7 @@ class Domain:
 
 
 def check_fit(
-    generator: Generator,
+    generator: AnyGenerator,
     dim: int | None = None,
     mapper: DeltaMapper | None = None,
     relevance: Tensor | None = None,

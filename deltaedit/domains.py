@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from deltaedit.domain import CARD
@@ -37,3 +38,12 @@ def find(name_or_folder: str | Path, download: bool = False) -> Path:
         known = ", ".join(repr(name) for name in sorted({*FOLDERS, *PUBLISHED}))
         raise ValueError(f"there is no domain {name!r}: choose {known}, or the path of a folder.")
     return folder
+
+
+def weights(domain: str | Path) -> str:
+    """Twelve digits that tell the weights and the card of a domain's folder from any others."""
+    digest = hashlib.sha256()
+    folder = find(domain)
+    for path in sorted([*folder.glob("*.safetensors"), folder / CARD]):
+        digest.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:12]

@@ -27,7 +27,7 @@ from deltaedit.mapper import DeltaMapper, text_delta
 from deltaedit.pictures import Picture, resize, to_pil, to_tensor
 from deltaedit.recipes import Recipe, encode
 from deltaedit.relevance import relevance_mask
-from deltaedit.style_space import Generator, sample_w
+from deltaedit.style_space import AnyGenerator, sample_w
 
 if TYPE_CHECKING:
     from deltaedit.clip import ClipEncoder
@@ -248,7 +248,7 @@ class Editor:
 
     def __init__(
         self,
-        generator: Generator,
+        generator: AnyGenerator,
         clip: ClipEncoder,
         mapper: DeltaMapper,
         relevance: Tensor | None = None,

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from deltaedit.devices import drawing_dtype
 from deltaedit.files import fingerprint, read_tensors, refuse_other_run, write_json, write_tensors
 from deltaedit.pictures import resize, to_tensor
-from deltaedit.style_space import Generator
+from deltaedit.style_space import AnyGenerator
 
 MANIFEST = "manifest.json"
 SHARD = 1024  # pictures in one file; the z of a shard depends on the seed and on its number only
@@ -158,7 +158,7 @@ def shard_latents(seed: int, number: int, z_dim: int) -> Tensor:
 
 @torch.inference_mode()
 def extract_features(
-    generator: Generator,
+    generator: AnyGenerator,
     clip: ImageEncoder,
     n: int,
     out: str | Path,
@@ -236,7 +236,7 @@ def extract_features(
 def add_pictures(
     store: FeatureStore,
     folder: str | Path,
-    generator: Generator,
+    generator: AnyGenerator,
     clip: ImageEncoder,
     encoder: nn.Module,
     *,
@@ -320,7 +320,7 @@ def _readable(files: list[Path], read: Callable[[Path], Tensor]) -> tuple[list[T
 
 
 def _picture_features(
-    images: list[Tensor], generator: Generator, clip: ImageEncoder, encoder: nn.Module
+    images: list[Tensor], generator: AnyGenerator, clip: ImageEncoder, encoder: nn.Module
 ) -> dict[str, Tensor]:
     """A row of the store for each picture (1, 3, H, W), whatever its size."""
     one_size = len({image.shape for image in images}) == 1

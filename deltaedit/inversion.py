@@ -18,7 +18,7 @@ from tqdm import tqdm
 from deltaedit.devices import half_precision
 from deltaedit.e4e import Encoder, EncoderConfig
 from deltaedit.loop import fit, learning_rate
-from deltaedit.style_space import Generator, sample_w
+from deltaedit.style_space import AnyGenerator, sample_w
 
 Features = Callable[[Tensor], Tensor]
 """Images (B, 3, H, W) in [-1, 1] to unit features (B, D), such as ``clip.encode_image``."""
@@ -67,9 +67,15 @@ class EncoderTraining:
     seed: int = 0
 
 
-def train_encoder(generator: Generator, folder: str | Path, config: EncoderTraining = EncoderTraining(), *,
-                  pictures: Callable[[int, torch.Generator], Tensor] | None = None, features: Features | None = None,
-                  stop_after: int | None = None) -> tuple[Encoder, list[dict[str, float]]]:  # fmt: skip
+def train_encoder(
+    generator: AnyGenerator,
+    folder: str | Path,
+    config: EncoderTraining = EncoderTraining(),
+    *,
+    pictures: Callable[[int, torch.Generator], Tensor] | None = None,
+    features: Features | None = None,
+    stop_after: int | None = None,
+) -> tuple[Encoder, list[dict[str, float]]]:
     """Train an encoder for a generator, on its own samples and on pictures of the world; the generator stays as it is.
 
     Args:
@@ -121,9 +127,17 @@ def train_encoder(generator: Generator, folder: str | Path, config: EncoderTrain
         return {"loss": loss, "picture": picture, "latent": latent, "delta": length}
 
     try:
-        log = fit(step, config.steps, name="encoder", folder=folder, seed=config.seed, device=device,
-                  describes=asdict(config) | {"sizes": asdict(sizes)}, stop_after=stop_after,
-                  carries={"encoder": encoder, "optimizer": optimizer})  # fmt: skip
+        log = fit(
+            step,
+            config.steps,
+            name="encoder",
+            folder=folder,
+            seed=config.seed,
+            device=device,
+            describes=asdict(config) | {"sizes": asdict(sizes)},
+            stop_after=stop_after,
+            carries={"encoder": encoder, "optimizer": optimizer},
+        )
     finally:
         for p in frozen:
             p.requires_grad_(True)
@@ -131,9 +145,18 @@ def train_encoder(generator: Generator, folder: str | Path, config: EncoderTrain
 
 
 @torch.enable_grad()  # it needs gradients, whatever its caller switched off
-def refine(generator: Generator, image: Tensor, w_plus: Tensor, steps: int = 100, lr: float = 0.02, keep: float = 0.02,
-           features: Features | None = None, patience: int = 20, least: float = 1e-3,
-           progress: Callable[[float], None] | None = None) -> Tensor:  # fmt: skip
+def refine(
+    generator: AnyGenerator,
+    image: Tensor,
+    w_plus: Tensor,
+    steps: int = 100,
+    lr: float = 0.02,
+    keep: float = 0.02,
+    features: Features | None = None,
+    patience: int = 20,
+    least: float = 1e-3,
+    progress: Callable[[float], None] | None = None,
+) -> Tensor:
     """Move ``w_plus`` so that the generator draws a picture more closely, step by step; the best of all is kept.
 
     Args:

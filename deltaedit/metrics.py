@@ -180,6 +180,40 @@ def difference(a: Interval, b: Interval) -> Interval:
                     value + math.hypot(a.high - a.value, b.value - b.low))  # fmt: skip
 
 
+def gap(a: Interval | None, b: Interval | None) -> Interval | None:
+    """``a - b``, of measures at equal success.
+
+    Without end where a never reaches that success, whose measure is then not a number, below all where b does not, and
+    None where either was not measured.
+    """
+    if a is None or b is None:
+        return None
+    if math.isnan(a.value) or math.isnan(b.value):
+        return Interval(*[-math.inf if math.isnan(b.value) else math.inf] * 3)
+    return difference(a, b)
+
+
+def judged(x: Interval | None, holds: float, in_part: float) -> str:
+    """What was measured says of a claim: "holds", "holds in part", "undecided", "does not hold", or "not measured".
+
+    Args:
+        x: what was measured.
+        holds: where the whole interval lies beyond it, the claim holds.
+        in_part: where the value lies beyond it, it holds in part. Beyond is above, unless this bar is the higher one.
+            Where the two bars are one, there is no part: the claim is undecided where the interval holds the bar, or
+            lacks the end that would tell.
+    """
+    if x is None or math.isnan(x.value):
+        return "not measured"
+    sign = -1 if in_part > holds else 1
+    worst, best = (sign * end for end in (x.low, x.high)[::sign])
+    if worst > sign * holds:  # an end that is not a number is beyond nothing
+        return "holds"
+    if in_part == holds:
+        return "does not hold" if best <= sign * holds else "undecided"
+    return "holds in part" if sign * x.value > sign * in_part else "does not hold"
+
+
 def _check(a: Tensor, b: Tensor) -> None:
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < 2:
         shapes = f"{tuple(a.shape)} and {tuple(b.shape)}"

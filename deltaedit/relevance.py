@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from deltaedit.features import FeatureStore, ImageEncoder, clip_identity
 from deltaedit.files import read_tensors, refuse_other_run, write_tensors
-from deltaedit.style_space import Generator, sample_w
+from deltaedit.style_space import AnyGenerator, sample_w
 
 SIGMA_SAMPLES = 2000
 REGRESSED = 20_000  # pictures of a store; a thousand give nearly the same
@@ -25,7 +25,7 @@ REGRESSED = 20_000  # pictures of a store; a thousand give nearly the same
 
 @torch.inference_mode()
 def estimate_relevance(
-    source: Generator | FeatureStore,
+    source: AnyGenerator | FeatureStore,
     clip: ImageEncoder | None = None,
     n_latents: int = 16,
     *,

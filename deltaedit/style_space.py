@@ -1,7 +1,7 @@
 """What a style space is, and what a generator must do to be edited in one (DeltaEdit, section 3).
 
 The style space S holds the modulation vectors of a generator's layers, one after the other. Everything else here, from
-features to the live editor, uses a generator by the ``Generator`` protocol alone: a second architecture is one file.
+features to the live editor, uses a generator by the ``AnyGenerator`` protocol alone: a second architecture is one file.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class StyleLayout:
         )
 
 
-class Generator(Protocol):
+class AnyGenerator(Protocol):
     """What a generator must have, besides being a ``torch.nn.Module``: z -> w -> s -> image.
 
     Under autocast w, s and image keep float32.
@@ -126,7 +126,7 @@ class Generator(Protocol):
         """Read what ``save`` wrote, in evaluation mode; raises ``ValueError`` if it is missing or another model."""
 
 
-def as_w_plus(generator: Generator, w: Tensor) -> Tensor:
+def as_w_plus(generator: AnyGenerator, w: Tensor) -> Tensor:
     """``w_plus`` (B, num_ws, w_dim) of ``w`` (B, w_dim), the same for all layers, or as it is.
 
     Raises:
@@ -140,7 +140,7 @@ def as_w_plus(generator: Generator, w: Tensor) -> Tensor:
     raise ValueError(f"w must have shape (B, {d}) or (B, {generator.num_ws}, {d}). Got {tuple(w.shape)}.")
 
 
-def sample_w(generator: Generator, n: int, seed: int = 0, truncation: float = 1.0) -> Tensor:
+def sample_w(generator: AnyGenerator, n: int, seed: int = 0, truncation: float = 1.0) -> Tensor:
     """``w`` (n, w_dim) of ``n`` random z, on the generator's device; z is drawn on the CPU, the same everywhere."""
     z = torch.randn(n, generator.z_dim, generator=torch.Generator().manual_seed(seed))
     return generator.mapping(z.to(generator.w_avg.device), truncation)

@@ -19,7 +19,7 @@ from deltaedit.sliders import Bench, Sweep
 ROOT = Path(__file__).resolve().parents[1]
 HTML = ROOT / "_build/html"
 SCREENSHOTS = ROOT / "_build/screenshots"
-FRONT, FIRST, EDITING = "book/intro", "notebooks/01_edit_in_one_minute", "notebooks/07_editing_from_text"
+FRONT, FIRST, EDITING = "book/intro", "notebooks/edit_in_one_minute", "notebooks/editing_from_text"
 PAGES = sorted(
     path.relative_to(HTML).with_suffix("").as_posix()
     for folder in ("book", "notebooks")

@@ -1,7 +1,7 @@
 """The book's pages agree with each other and with the library, and its machinery builds pages that need no network."""
 
 import hashlib
-import importlib.util
+import importlib
 import inspect
 import io
 import json
@@ -15,6 +15,7 @@ import time
 from base64 import b64encode
 from pathlib import Path
 
+import build
 import nbformat
 import numpy as np
 import pytest
@@ -34,16 +35,6 @@ BIB = (ROOT / "book/references.bib").read_text(encoding="utf-8")
 DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+A8AAQUBAScY42YAAAAASUVORK5CYII="
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-
-
-def load_build():
-    spec = importlib.util.spec_from_file_location("book_build", ROOT / "book/build.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-build = load_build()
 
 
 def prose(path: Path) -> str:
@@ -170,24 +161,43 @@ def test_each_notebook_gets_the_parameters_it_has(tmp_path: Path):
     assert build.parameters_of([first, second], {"02.n": 5, "n": 4, "01.seed": 3}) == [{"seed": 3}, {"n": 5}]
     with pytest.raises(ValueError, match=r"No notebook has the parameter sed; there are: device, domain, n, seed\."):
         build.parameters_of([first, second], {"sed": 3})
-    other = first._replace(name="01-dots", domain="dots")
+    other = first._replace(domain="dots")
     assert build.parameters_of([first, other], {"domain": "mine"}) == [{"domain": "mine"}, {"domain": "dots"}]
     assert build.parameters_of([first, other], {"seed": 3}) == [{"seed": 3}, {"seed": 3, "domain": "dots"}]
     with pytest.raises(ValueError, match=r"names 02-dots, but 02\.ipynb has no parameter domain"):
-        build.parameters_of([second._replace(name="02-dots", domain="dots")], {})
+        build.parameters_of([second._replace(domain="dots")], {})
 
 
-@pytest.mark.parametrize("least", ["QUICK", "BRIEF"])
-def test_less_is_asked_of_parameters_that_there_are(least: str):
-    given = getattr(build, least)
-    parameters = build.parameters_of(build.toc_notebooks(ROOT), given)
-    assert {name.rpartition(".")[2] for name in given} == {name for own in parameters for name in own} - {"domain"}
+def test_a_form_gives_way_to_what_is_given(tmp_path: Path):
+    page = build.Page("one", tmp_path / "one.ipynb")
+    cells = notebook(new_code_cell("n = 5\nsteps = 9\nruns = 0", metadata={"tags": ["parameters"]}))
+    cells.metadata["deltaedit"] = {"quick": {"n": 2, "steps": 3}, "brief": {"n": 4}}
+    nbformat.write(cells, page.notebook)
+    (quick,), (brief,), (asked,) = (build.parameters_of([page], given, form) for given, form in (
+        ({}, "quick"), ({}, "brief"), ({"n": 8, "one.runs": 1}, "quick")))  # fmt: skip
+    assert quick == {"n": 2, "steps": 3, "runs": build.ELSEWHERE["runs"]}
+    assert brief == {"n": 4}
+    assert asked == {"n": 8, "steps": 3, "runs": 1}
 
 
-def test_an_entry_without_a_file_is_a_notebook_for_another_domain(tmp_path: Path):
+def test_the_longest_road_comes_first():
+    a, b, c, d = (build.Page(name, Path(name)) for name in "abcd")
+    needed = {a: set(), b: set(), c: {a}, d: {c}}
+    assert build.longest_first(needed, {"a": 1, "b": 5, "c": 1, "d": 4}) == [a, b, c, d]
+    assert build.longest_first(needed, {"a": 1, "b": 7, "c": 1, "d": 4}) == [b, a, c, d]
+    assert build.longest_first(needed, {}) == [a, b, c, d]
+
+
+def test_times_are_told_the_longest_first():
+    told = build.table_of_times({"a": 3.0, "b": 61.4}, {"b"})
+    assert [line.split() for line in told.splitlines()] == [
+        ["61", "s", "b"], ["(3", "s)", "a"], ["64", "s", "one", "after", "the", "other"]]  # fmt: skip
+
+
+def test_an_entry_is_a_chapter_by_its_name_or_one_for_another_domain(tmp_path: Path):
     (tmp_path / "book").mkdir()
     (tmp_path / "notebooks").mkdir()
-    for name in ("01_small", "02-own"):
+    for name in ("01_small", "02b_two-own"):
         (tmp_path / f"notebooks/{name}.ipynb").touch()
 
     def pages(*files: str) -> list:
@@ -195,14 +205,14 @@ def test_an_entry_without_a_file_is_a_notebook_for_another_domain(tmp_path: Path
         (tmp_path / "book/_toc.yml").write_text(yaml.safe_dump(toc))
         return [(p.name, p.notebook.stem, p.domain) for p in build.toc_notebooks(tmp_path)]
 
-    assert pages("01_small", "01_small-pets", "01_small-my-pets", "02-own") == [
-        ("01_small", "01_small", None),
-        ("01_small-pets", "01_small", "pets"),
-        ("01_small-my-pets", "01_small", "my-pets"),
-        ("02-own", "02-own", None),
+    assert pages("small", "small-pets", "small-my-pets", "two-own") == [
+        ("small", "01_small", None),
+        ("small-pets", "01_small", "pets"),
+        ("small-my-pets", "01_small", "my-pets"),
+        ("two-own", "02b_two-own", None),
     ]
-    for file in ("03_none", "03_none-pets", "01_small-"):
-        with pytest.raises(FileNotFoundError, match=f"names notebooks/{file}.ipynb, which does not exist"):
+    for file in ("none", "none-pets", "small-", "01_small"):
+        with pytest.raises(FileNotFoundError, match=f"names notebooks/{file}, but no file"):
             pages(file)
 
 
@@ -258,13 +268,6 @@ def test_links_and_local_files_are_no_requests(tmp_path: Path):
     assert build.external_requests(tmp_path) == []
 
 
-def test_icons_that_nobody_uses_are_dropped():
-    bars, find = '"bars":[448,512,["navicon"],"f0c9","M0 96"]', 'find:[512,512,[128269,"search"],"f002",["M1","M2"]]'
-    script = f'var a={{{bars},xmark:[384,512,[10006],"f00d","M3 4"],{find},"no-one":[1,2,[],"e001","M5"]}};b({{c:[1]}})'
-    assert build.drop_icons(script, {"search", "bars"}) == f"var a={{{bars},{find},}};b({{c:[1]}})"
-    assert build.drop_icons(script, {"navicon"}) == f"var a={{{bars},}};b({{c:[1]}})"
-
-
 def png(pixels: np.ndarray) -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
@@ -289,16 +292,13 @@ def test_dark_pages_show_the_dark_rendering(tmp_path: Path):
     name = hashlib.sha256(light).hexdigest()
     assert dark == {name: other}
 
-    html, scripts = tmp_path / "html", tmp_path / "html/_static/scripts"
-    for folder in (html / "_images", scripts):
-        folder.mkdir(parents=True)
-    for script in ("fontawesome", "pydata-sphinx-theme", "sphinx-book-theme"):
-        (scripts / f"{script}.js").write_text("")
+    html = tmp_path / "html"
+    (html / "_images").mkdir(parents=True)
     for stem in (name, "0abc"):
         (html / f"_images/{stem}.png").write_bytes(light)
     tags = [f'<img alt="a" src="../_images/{stem}.png" />' for stem in (name, "0abc")]
     math = '<script defer src="../_static/mathjax/startup.js?v=1"></script>'
-    (html / "page.html").write_text(f'{math}<i class="fa-solid fa-bars"></i>{tags[0]} {tags[1]}')
+    (html / "page.html").write_text(f"{math}{tags[0]} {tags[1]}")
     (html / "formula.html").write_text(f'{math}<span class="math notranslate">x</span>')
     build.lighten(html, dark)
     page = (html / "page.html").read_text()
@@ -320,12 +320,12 @@ def small_book(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(ROOT / "book/api", root / "book/api", dirs_exist_ok=True)
     shutil.copy(ROOT / "_config.yml", root)
     toc = {"format": "jb-book", "root": "book/intro"}
-    toc["chapters"] = [{"file": f} for f in ("notebooks/01_small", "book/api/method", "book/api/worlds")]
-    toc["chapters"].append({"file": "notebooks/01_small-dots", "title": "Small: dots"})
+    toc["chapters"] = [{"file": f} for f in ("notebooks/small", "book/api/method", "book/api/worlds")]
+    toc["chapters"].append({"file": "notebooks/small-dots", "title": "Small: dots"})
     (root / "book/_toc.yml").write_text(yaml.safe_dump(toc))
     (root / "book/intro.md").write_text(
-        "# A small book\n\nOne {cite}`lyu2023deltaedit`. Seed {glue:text}`../notebooks/01_small.ipynb::seed:.1f`; "
-        "{glue:text}`../notebooks/01_small.ipynb::domain:s`, {glue:text}`../notebooks/01_small-dots.ipynb::domain:s`; "
+        "# A small book\n\nOne {cite}`lyu2023deltaedit`. Seed {glue:text}`../notebooks/small.ipynb::seed:.1f`; "
+        "{glue:text}`../notebooks/small.ipynb::domain:s`, {glue:text}`../notebooks/small-dots.ipynb::domain:s`; "
         "{numref}`fig-dot`, {numref}`fig-dot-dots`.\n\n"
         "```{figure} _static/road.svg\n:name: fig-road\n:alt: The road.\nThe road.\n```\n\n```{bibliography}\n```\n"
     )
@@ -362,27 +362,31 @@ def test_small_book_builds_and_reads_offline(small_book: Path):
     html = small_book / "_build/html"
     assert build.external_requests(html) == []
     assert (html / "_static/mathjax/startup.js").exists()
-    page = (html / "notebooks/01_small.html").read_text(encoding="utf-8")
+    page = (html / "notebooks/small.html").read_text(encoding="utf-8")
     assert re.search(r'<script[^>]+src="\.\./_static/mathjax/startup\.js', page)
     assert re.search(r'<img[^>]+alt="One grey dot\."', page)
     intro = (html / "book/intro.html").read_text(encoding="utf-8")
     assert "Seed 1.0; lines, dots; Fig. 2, Fig. 3." in re.sub(r"<[^>]+>|'", "", intro)
-    assert (html / "notebooks/01_small-dots.html").exists()
+    assert (html / "notebooks/small-dots.html").exists()
     assert "Small: dots" in page
 
     record = json.loads((small_book / "figures/book.json").read_text())
-    assert set(record["measures"]["seconds"]) == {"01_small", "01_small-dots"}
+    assert set(record["measures"]["seconds"]) == {"small", "small-dots"}
     assert 0 < record["measures"]["peak memory of a notebook (GB)"] < 2
+    times = json.loads((small_book / "_build/times.json").read_text())
+    assert times == record["measures"]["seconds"]
+    assert re.search(r"^ +\d+ s  small$", run.stdout, re.MULTILINE)
 
     again = run_build(small_book, "--no-html")
-    assert "01_small.ipynb: unchanged" in again.stdout
-    assert "01_small-dots.ipynb: unchanged" in again.stdout
+    assert "small.ipynb: unchanged" in again.stdout
+    assert "small-dots.ipynb: unchanged" in again.stdout
+    assert re.search(r"^ +\(\d+ s\)  small$", again.stdout, re.MULTILINE)
     (small_book / "figures/told.json").write_text("{}")
-    told = run_build(small_book, "--no-html", "--jobs", "2")
+    told = run_build(small_book, "--no-html", "--jobs", "1")
     assert "unchanged" not in told.stdout, "it reads what has changed"
     other = run_build(small_book, "--no-html", "-p", "seed", "3", "-p", "domain", "curves")
     assert "unchanged" not in other.stdout
-    for name, domain in (("01_small", "curves"), ("01_small-dots", "dots")):
+    for name, domain in (("small", "curves"), ("small-dots", "dots")):
         executed = nbformat.read(small_book / f"_build/src/notebooks/{name}.ipynb", as_version=4)
         code = "".join(cell.source for cell in executed.cells)
         assert "seed = 3" in code
@@ -406,7 +410,7 @@ def test_failing_notebook_stops_the_build_and_is_named(small_book: Path):
     finally:
         path.write_bytes(whole)
     assert run.returncode == 1
-    assert "01_small.ipynb failed" in run.stderr
+    assert "small.ipynb failed" in run.stderr
     assert "the fifth cell" in run.stderr
 
 
@@ -422,8 +426,8 @@ def test_several_at_a_time_begin_after_what_they_need(tmp_path: Path, monkeypatc
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "book").mkdir()
     pages = {"1_writes": {}, "2_reads": {"reads": ["figures/told.json"]}, "3_free": {},
-             "4_needs": {"needs": ["3_free"]}}  # fmt: skip
-    toc = {"root": "notebooks/1_writes", "chapters": [{"file": f"notebooks/{name}"} for name in list(pages)[1:]]}
+             "4_needs": {"needs": ["free"]}}  # fmt: skip
+    toc = {"root": "notebooks/writes", "chapters": [{"file": f"notebooks/{name[2:]}"} for name in list(pages)[1:]]}
     (tmp_path / "book/_toc.yml").write_text(yaml.safe_dump(toc))
     for name, about in pages.items():
         page = notebook(new_code_cell('"told.json"' if name == "1_writes" else ""))
@@ -433,7 +437,7 @@ def test_several_at_a_time_begin_after_what_they_need(tmp_path: Path, monkeypatc
 
     def run(page: build.Page, executed: Path, *_: object) -> None:
         events.append(f"begin {page.name}")
-        time.sleep(0.6 if page.name == "1_writes" else 0.1)
+        time.sleep(0.6 if page.name == "writes" else 0.1)
         executed.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(page.notebook, executed)
         events.append(f"end {page.name}")
@@ -441,9 +445,10 @@ def test_several_at_a_time_begin_after_what_they_need(tmp_path: Path, monkeypatc
     monkeypatch.setattr(build, "run_notebook", run)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("NUMBA_NUM_THREADS", "1")
-    assert build.run_notebooks(tmp_path, tmp_path / "out", {}, fresh=True, jobs=2).keys() == pages.keys()
-    assert events == ["begin 1_writes", "begin 3_free", "end 3_free", "begin 4_needs", "end 4_needs", "end 1_writes",
-                      "begin 2_reads", "end 2_reads"]  # fmt: skip
+    seconds = build.run_notebooks(tmp_path, tmp_path / "out", {}, fresh=True, jobs=2)
+    assert seconds.keys() == {name[2:] for name in pages}
+    assert events == ["begin writes", "begin free", "end free", "begin needs", "end needs", "end writes",
+                      "begin reads", "end reads"]  # fmt: skip
 
 
 def test_missing_notebook_is_named(small_book: Path):
@@ -454,4 +459,4 @@ def test_missing_notebook_is_named(small_book: Path):
     finally:
         away.rename(path)
     assert run.returncode == 1
-    assert "book/_toc.yml names notebooks/01_small.ipynb, which does not exist." in run.stderr
+    assert "book/_toc.yml names notebooks/small, but no file in notebooks/ is called so." in run.stderr

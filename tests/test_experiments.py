@@ -5,13 +5,14 @@ import math
 import shutil
 from pathlib import Path
 
+import experiments
 import nbformat
+import papermill
 import pytest
+from experiments import FULL, GRID, REDUCED, Experiment, choose, read_csv, rows, run, write_csv
 from nbformat.v4 import new_code_cell, new_notebook
 
-from deltaedit import experiments
-from deltaedit.experiments import FULL, GRID, REDUCED, Experiment, choose, read_csv, rows, run, weights, write_csv
-from deltaedit.metrics import Interval
+from deltaedit.domains import weights
 
 BODY = """
 import json
@@ -117,29 +118,6 @@ def test_the_grid_is_longer_where_an_experiment_says_so():
     assert one.parameters == {"threshold": 0.3}
 
 
-@pytest.mark.parametrize(("x", "bars", "says"), [
-    ((0.3, 0.1, 0.5), (0, 0), "holds"), ((0.3, -0.1, 0.5), (0, 0), "undecided"),
-    ((-0.1, -0.3, 0.1), (0, 0), "undecided"), ((-0.3, -0.5, -0.1), (0, 0), "does not hold"),
-    ((0.0, 0.0, 0.0), (0, 0), "does not hold"), ((0.3, math.nan, 0.5), (0, 0), "undecided"),
-    ((0.3, 0.1, math.nan), (0, 0), "holds"), ((3, math.nan, 4), (5, 10), "holds"),
-    ((3, 2, math.nan), (5, 10), "holds in part"),
-    ((95, 92, 97), (90, 75), "holds"), ((88, 85, 92), (90, 75), "holds in part"),
-    ((70, 60, 80), (90, 75), "does not hold"),
-    ((3, 2, 4), (5, 10), "holds"), ((6, 4, 8), (5, 10), "holds in part"), ((11, 9, 13), (5, 10), "does not hold"),
-    ((0.3, math.nan, math.nan), (0, 0), "undecided"), ((math.nan,) * 3, (0, 0), "not measured"),
-    (None, (0, 0), "not measured")])  # fmt: skip
-def test_a_claim_holds_with_its_whole_interval(x, bars, says):
-    assert experiments.judged(x and Interval(*x), *bars) == says
-
-
-def test_who_never_gets_there_has_lost():
-    there, never = Interval(0.1, 0.05, 0.2), Interval(*[math.nan] * 3)
-    assert experiments.gap(there, Interval(0.3, 0.3, 0.3)).value == pytest.approx(-0.2)
-    assert experiments.judged(experiments.gap(never, there), 0, 0) == "holds"
-    assert experiments.judged(experiments.gap(there, never), 0, 0) == "does not hold"
-    assert experiments.gap(None, there) is None
-
-
 def test_seeds_are_summed_up_by_variant():
     def row(variant, seed, value, strength="", measure="leakage"):
         return {"question": "loss", "variant": variant, "seed": seed, "measure": measure, "strength": strength,
@@ -228,35 +206,13 @@ def test_the_grid_can_be_chosen_from():
     assert len({(e.question, e.variant) for e in GRID}) == len(GRID)
 
 
-def test_weights_are_told_apart(tmp_path):
-    (tmp_path / "domain.json").write_text("{}")
-    empty = weights(tmp_path)
-    (tmp_path / "mapper.safetensors").write_bytes(b"1")
-    assert weights(tmp_path) != empty
-    assert len(weights("portraits")) == 12
-
-
-def test_code_that_does_something_else_is_another(tmp_path, notebook):
-    def digest(text: str) -> str:
-        (tmp_path / "module.py").write_text(text)
-        return experiments.code(tmp_path, ["module"])
-
-    before = digest('"""Says."""\ndef f(x):\n    """Adds."""\n    return x + 1\n')
-    assert digest('def f(x):\n    """Adds one."""  # to x\n    return x+1') == before
-    assert digest("def f(x):\n    return x - 1") != before
-    assert len(experiments.code()) == 12
-
-
-def test_what_other_code_made_is_made_again(notebook, tmp_path, monkeypatch):
+def test_what_another_revision_made_is_made_again(notebook, tmp_path, monkeypatch):
     run([SLOW], tmp_path / "out", notebook=notebook)
-    monkeypatch.setattr(experiments, "code", lambda: "of tomorrow")
+    monkeypatch.setattr(experiments, "REVISION", 0)
     run([SLOW], tmp_path / "out", notebook=notebook)
     assert ran(tmp_path) == 2
 
 
 def test_the_grid_is_made_of_parameters_of_its_notebook():
-    import papermill
-
-    path = Path(__file__).resolve().parents[1] / experiments.NOTEBOOK
-    known = set(papermill.inspect_notebook(path))
+    known = set(papermill.inspect_notebook(experiments.NOTEBOOK))
     assert {name for experiment in GRID for name in experiment.parameters} | set(FULL) | set(REDUCED) <= known

@@ -10,7 +10,7 @@ ROOT = Path(deltaedit.__file__).parent
 HOUSE = (  # from the top; see the design
     {"worlds"},
     {"show", "sliders", "session", "widgets", "web"},
-    {"alignment", "metrics", "effects", "baselines", "experiments"},
+    {"alignment", "metrics", "effects", "baselines"},
     {"features", "training", "loop", "relevance", "inversion", "editor", "recipes"},
     {"domains", "download", "convert", "domain", "remote", "faces", "official", "checkpoints"},
     {"style_space", "stylegan2", "clip", "mapper", "e4e"},

@@ -10,9 +10,10 @@ from lab import ROOT, browser, chromium, jupyterlab, open_editor, serious_faults
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 from PIL import Image
+from runner import chapters
 
 SHOTS = ROOT / "_build/screenshots"
-NOTEBOOK = str(ROOT / "notebooks/15_the_live_editor.ipynb")
+NOTEBOOK = str(chapters(ROOT)["the_live_editor"])
 
 pytestmark = pytest.mark.skipif(chromium() is None, reason="there is no Chromium: apt install chromium")
 

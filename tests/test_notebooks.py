@@ -7,9 +7,11 @@ from pathlib import Path
 import nbformat
 import papermill
 import pytest
+from runner import chapters
 
 ROOT = Path(__file__).resolve().parents[1]
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+CHAPTERS = chapters(ROOT)
+NOTEBOOKS = list(CHAPTERS.values())
 MAX_LINES = 25
 GLUE = re.compile(
     r"\{glue[:\w]*\}`([^`]+)`|^\s*(?:`{3,}|:{3,})\{glue[:\w]*\}\s+(\S+)(?:\s+:doc: *(\S+))?", re.MULTILINE
@@ -57,8 +59,9 @@ def quoted(text: str, here: Path) -> list[tuple[Path, str]]:
         *document, key = (match[1] or match[2]).split("::")
         document = [match[3]] if match[3] else document
         notebook = (here.parent / document[0]).resolve() if document else here
-        if not notebook.exists():  # a notebook run for another domain, see `book/build.py`
-            notebook = notebook.with_stem(notebook.stem.partition("-")[0])
+        if notebook.parent.name == "notebooks":  # by its chapter's name, or that and a domain, see `book/build.py`
+            name = notebook.stem if notebook.stem in CHAPTERS else notebook.stem.partition("-")[0]
+            notebook = CHAPTERS.get(name, notebook.with_stem(name))
         found.append((notebook, key.split(":")[0]))
     return found
 
@@ -93,6 +96,16 @@ def test_parameters_are_literals_known_to_papermill(path: Path):
         names.add(target.id)
     assert {"domain", "seed", "device"} <= names
     assert set(papermill.inspect_notebook(path)) == names
+
+
+@each_notebook
+def test_metadata_say_what_there_is(path: Path):
+    about, known = read(path).metadata.get("deltaedit", {}), set(papermill.inspect_notebook(path))
+    assert about.keys() <= {"reads", "needs", "quick", "brief", "alone"}
+    for form in ("quick", "brief"):
+        assert about.get(form, {}).keys() <= known - {"domain", "figures", "runs"}, f"{path.name}: {form}"
+    assert set(about.get("needs", ())) <= CHAPTERS.keys()
+    assert all((ROOT / name).exists() for name in about.get("reads", ()))
 
 
 @each_notebook

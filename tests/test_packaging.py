@@ -25,7 +25,6 @@ MAY_USE = {
     "widgets.py": "book",
     "alignment.py": "book",
     "baselines.py": "book",
-    "experiments.py": "book",
     "faces.py": "faces",
     "metrics.py": "photos",
 }

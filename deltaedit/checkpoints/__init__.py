@@ -29,13 +29,13 @@ from deltaedit.stylegan2 import Generator, GeneratorConfig
 
 __all__ = ["load_encoder", "load_generator", "load_mapper", "load_relevance"]
 
-ARCHITECTURES: dict[str, Callable[[dict], style_space.Generator]] = {
+ARCHITECTURES: dict[str, Callable[[dict], style_space.AnyGenerator]] = {
     "stylegan2": lambda config: Generator(GeneratorConfig(**config)),
 }
 """Makes a generator of the sizes that its ``save`` wrote, by the kind that it wrote beside them."""
 
 
-def load_generator(path: str | Path) -> style_space.Generator:
+def load_generator(path: str | Path) -> style_space.AnyGenerator:
     """Read a StyleGAN2 generator of 8 to 1024 px, of any widths.
 
     Args:

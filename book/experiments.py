@@ -1,7 +1,7 @@
 """Experiments as a habit: one notebook, many parameters, one table; what is done is not done again.
 
-    python -m deltaedit.experiments --only loss space     two questions of the full grid
-    python -m deltaedit.experiments --reduced --jobs 1    all of them on little, one after the other
+    python book/experiments.py --only loss space     two questions of the full grid
+    python book/experiments.py --reduced --jobs 1    all of them on little, one after the other
 
 Every run is the notebook with parameters of its own, and leaves one JSON file: parameters, seed, weights, versions,
 device, seconds, measures. An experiment is added by adding its parameters to ``GRID``.
@@ -10,41 +10,32 @@ device, seconds, measures. An experiment is added by adding its parameters to ``
 from __future__ import annotations
 
 import argparse
-import ast
 import csv
-import hashlib
 import io
 import json
-import math
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import papermill
+import runner
 from tqdm import tqdm
 
-from deltaedit import domains
+from deltaedit.domains import weights
 from deltaedit.files import write_whole
-from deltaedit.metrics import Interval, difference, pooled
+from deltaedit.metrics import Interval, pooled
+from deltaedit.record import REVISION, digest
 
-NOTEBOOK = Path("notebooks/21_one_experiment.ipynb")
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOK = runner.chapters(ROOT)["one_experiment"]
 COLUMNS = ("question", "variant", "domain", "seed", "strength", "measure", "value", "low", "high", "seconds", "device",
            "torch", "weights", "result")  # fmt: skip
 WRITTEN = {"measures", "parameters", "seed", "weights", "seconds", "device", "versions"}
 """What a run writes: see ``record.write_record``. A measure is a value with the ends of its interval."""
-
-
-CODE = ("baselines", "clip", "editor", "features", "loop", "mapper", "metrics", "relevance", "stylegan2", "training",
-        *(f"worlds/{name}" for name in (
-            "captions", "effects", "evaluate", "judge", "painter", "pets/__init__", "pets/painter", "pool",
-            "portraits/__init__", "portraits/painter", "table", "train", "train_clip", "world")))  # fmt: skip
-"""The modules that a result is made by: once one of them does something else, what was done is not done any more."""
-TRAINING = ("baselines", "loop", "mapper", "training")
-"""Those that mappers are trained by, which experiments share."""
 
 
 @dataclass(frozen=True)
@@ -117,41 +108,6 @@ def full(experiments: Iterable[Experiment]) -> list[Experiment]:
     return [replace(one, parameters={**one.parameters, **one.full}) for one in experiments]
 
 
-def weights(domain: str | Path) -> str:
-    """Twelve digits that tell the weights and the card of a domain's folder from any others."""
-    digest = hashlib.sha256()
-    folder = domains.find(domain)
-    for path in sorted([*folder.glob("*.safetensors"), folder / domains.CARD]):
-        digest.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()[:12]
-
-
-def code(folder: str | Path = Path(__file__).parent, modules: Iterable[str] = CODE) -> str:
-    """Twelve digits that tell what modules do from anything else; what is said about it in them does not count."""
-    digest = hashlib.sha256()
-    for name in modules:
-        source = (Path(folder) / f"{name}.py").read_text(encoding="utf-8")
-        digest.update(f"{name}\n{_meaning(source)}\n".encode())
-    return digest.hexdigest()[:12]
-
-
-def digest(*parts: Any) -> str:
-    """Twelve digits that tell things that JSON can write from any others."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def _meaning(source: str) -> str:
-    """Python without its comments, docstrings and layout."""
-    try:
-        tree = ast.parse(source)
-    except SyntaxError:  # a cell with commands of IPython's
-        return source
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
-            node.body = node.body[1:] or [ast.Pass()]
-    return ast.unparse(tree)
-
-
 def choose(questions: Sequence[str], variants: Sequence[str] = ()) -> list[Experiment]:
     """The grid's experiments of some questions, and of these some variants; all where none is named.
 
@@ -170,7 +126,7 @@ def choose(questions: Sequence[str], variants: Sequence[str] = ()) -> list[Exper
 
 
 class Planned(NamedTuple):
-    """One run: of an experiment, with a seed; ``result`` is twelve digits that tell its parameters and code."""
+    """One run: of an experiment, with a seed; ``result`` is twelve digits that tell its parameters and revision."""
 
     experiment: Experiment
     parameters: dict[str, Any]
@@ -189,12 +145,7 @@ def plan(experiments: Sequence[Experiment], *, notebook: str | Path = NOTEBOOK, 
     Raises:
         ValueError: if the notebook lacks a parameter.
     """
-    import papermill
-
     notebook = Path(notebook)
-    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    source = "\n".join(_meaning("".join(cell["source"])) for cell in cells if cell["cell_type"] == "code")
-    made_by = code()
     known = set(papermill.inspect_notebook(notebook))
     runs = []
     for seed in seeds:
@@ -203,7 +154,7 @@ def plan(experiments: Sequence[Experiment], *, notebook: str | Path = NOTEBOOK, 
             if unknown := set(parameters) - known:
                 raise ValueError(f"{notebook.name} has no parameter {min(unknown)!r}, which {experiment.question!r} "
                                  f"gives; there are {', '.join(sorted(known))}.")  # fmt: skip
-            runs.append(Planned(experiment, parameters, digest(parameters, source, made_by)))
+            runs.append(Planned(experiment, parameters, digest(parameters, REVISION)))
     return runs
 
 
@@ -243,28 +194,22 @@ def run(experiments: Sequence[Experiment], out: str | Path, *, notebook: str | P
                 for planned, result in found if result]  # fmt: skip
 
     todo = {path: {**planned.parameters, "out": str(path)} for planned, path in wanted if not read(path, place.name)}
-    threads, failed = max(1, (os.cpu_count() or 1) // jobs), []
-    with tqdm(total=len(todo), desc="experiments", unit="run") as bar, ThreadPoolExecutor(jobs) as pool:
-        fine = pool.map(lambda path: _execute(notebook, path, todo[path], threads, bar.update), todo)
-        for path, well in zip(todo, fine, strict=True):
-            failed += [] if well else [path]
+
+    def execute(path: Path) -> None:
+        with suppress(RuntimeError):  # the others go on
+            runner.execute(notebook, path.with_suffix(".ipynb"), todo[path])
+
+    with tqdm(total=len(todo), desc="experiments", unit="run") as bar:
+
+        def ended(path: Path) -> None:
+            bar.update()
             if each:
                 each(results())
-    if failed:
-        raise RuntimeError(f"{len(failed)} of {len(todo)} runs failed: see the last cell of "
-                           f"{', '.join(str(path.with_suffix('.ipynb')) for path in failed)}.")  # fmt: skip
+
+        runner.several(execute, dict.fromkeys(todo, ()), jobs, each=ended)
+    if failed := [str(path.with_suffix(".part.ipynb")) for path in todo if not read(path)]:
+        raise RuntimeError(f"{len(failed)} of {len(todo)} runs failed: see the last cell of {', '.join(failed)}.")
     return results()
-
-
-def _execute(notebook: Path, path: Path, parameters: dict[str, Any], threads: int, done: Callable[[], Any]) -> bool:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    executed = path.with_suffix(".ipynb")
-    command = [sys.executable, "-m", "papermill", str(notebook), str(executed), "--cwd", str(notebook.parent),
-               "--parameters_yaml", json.dumps(parameters), "--no-progress-bar", "--kernel", "python3"]  # fmt: skip
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    result = subprocess.run(command, env=environment, capture_output=True, text=True)
-    done()
-    return result.returncode == 0 and path.is_file()
 
 
 def read(path: str | Path, made_from: str | None = None) -> dict[str, Any] | None:
@@ -372,40 +317,6 @@ def summary(table: Iterable[dict[str, Any]], question: str, measure: str,
     return {variant: pooled(intervals) for variant, intervals in found.items()}
 
 
-def gap(a: Interval | None, b: Interval | None) -> Interval | None:
-    """``a - b``, of measures at equal success.
-
-    Without end where a never reaches that success, whose measure is then not a number, below all where b does not, and
-    None where either was not measured.
-    """
-    if a is None or b is None:
-        return None
-    if math.isnan(a.value) or math.isnan(b.value):
-        return Interval(*[-math.inf if math.isnan(b.value) else math.inf] * 3)
-    return difference(a, b)
-
-
-def judged(x: Interval | None, holds: float, in_part: float) -> str:
-    """What was measured says of a claim: "holds", "holds in part", "undecided", "does not hold", or "not measured".
-
-    Args:
-        x: what was measured.
-        holds: where the whole interval lies beyond it, the claim holds.
-        in_part: where the value lies beyond it, it holds in part. Beyond is above, unless this bar is the higher one.
-            Where the two bars are one, there is no part: the claim is undecided where the interval holds the bar, or
-            lacks the end that would tell.
-    """
-    if x is None or math.isnan(x.value):
-        return "not measured"
-    sign = -1 if in_part > holds else 1
-    worst, best = (sign * end for end in (x.low, x.high)[::sign])
-    if worst > sign * holds:  # an end that is not a number is beyond nothing
-        return "holds"
-    if in_part == holds:
-        return "does not hold" if best <= sign * holds else "undecided"
-    return "holds in part" if sign * x.value > sign * in_part else "does not hold"
-
-
 def main(argv: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -415,7 +326,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--jobs", type=int, default=2, help="notebooks at a time")
     parser.add_argument("--reduced", action="store_true", help="on little: which way it goes, in minutes")
     parser.add_argument("--notebook", type=Path, default=NOTEBOOK)
-    parser.add_argument("--out", type=Path, default=Path("runs/experiments"), help="results, by weights")
+    parser.add_argument("--out", type=Path, default=ROOT / "runs/experiments", help="results, by weights")
     parser.add_argument("--table", type=Path,
                         help="CSV that every result goes to, in the place of older ones; what it has is not run again")
     arguments = parser.parse_args(argv)
@@ -446,6 +357,8 @@ def main(argv: list[str] | None = None) -> None:
         write(run(chosen, arguments.out, seeds=arguments.seeds, jobs=arguments.jobs, done=done, each=write, **asked))
     except (ValueError, RuntimeError) as error:
         sys.exit(str(error))
+    except KeyboardInterrupt:
+        os._exit(130)  # kernels end with their parent; the threads would wait for their notebooks
 
 
 def _shared(had: Sequence[dict[str, Any]], lacking: Iterable[tuple[str, str, str]]) -> list[dict[str, Any]]:
