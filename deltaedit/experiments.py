@@ -38,9 +38,9 @@ WRITTEN = {"measures", "parameters", "seed", "weights", "seconds", "device", "ve
 """What a run writes: see ``record.write_record``. A measure is a value with the ends of its interval."""
 
 
-CODE = ("baselines", "clip", "editor", "features", "loop", "mapper", "metrics", "relevance", "stylegan2", "training",
-        *(f"worlds/{name}" for name in (
-            "captions", "effects", "evaluate", "judge", "painter", "pets/__init__", "pets/painter", "pool",
+CODE = ("baselines", "clip", "editor", "effects", "features", "loop", "mapper", "metrics", "relevance", "stylegan2",
+        "training", *(f"worlds/{name}" for name in (
+            "captions", "evaluate", "judge", "painter", "pets/__init__", "pets/painter", "pool",
             "portraits/__init__", "portraits/painter", "table", "train", "train_clip", "world")))  # fmt: skip
 """The modules that a result is made by: once one of them does something else, what was done is not done any more."""
 TRAINING = ("baselines", "loop", "mapper", "training")
