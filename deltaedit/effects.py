@@ -29,7 +29,6 @@ from deltaedit.editor import Edit, Editor, Latent
 from deltaedit.metrics import Interval, bootstrap, frechet_distance
 
 MEASURES = ("success", "leakage", "flips", "identity", "likeness")
-BLOCK = 256  # pictures that the judge embeds at a time
 
 Method = Callable[[Latent, str], Edit]
 """From pictures and a prompt to its edit at strength 1: ``editor.edit``, or that of ``baselines``."""
@@ -49,7 +48,7 @@ class Judge(Protocol):
     identity: tuple[str, ...]
 
     def read(self, image: Tensor) -> Tensor:
-        """The attributes of pictures (B, 3, H, W) in [-1, 1], a number each, (B, A)."""
+        """The attributes of any number of pictures (B, 3, H, W) in [-1, 1], a number each, (B, A)."""
 
     def visible(self, read: Tensor) -> Tensor:
         """Which attributes can be seen in pictures that were read so, bool (B, A)."""
@@ -58,7 +57,7 @@ class Judge(Protocol):
         """How far each attribute is from one reading to another, (B, A), in its own standard deviation."""
 
     def embedding(self, image: Tensor) -> Tensor:
-        """What pictures (B, 3, H, W) in [-1, 1] look like, (B, E)."""
+        """What any number of pictures (B, 3, H, W) in [-1, 1] look like, (B, E)."""
 
 
 class Goal(Protocol):
@@ -123,7 +122,7 @@ class Witness:
     def look(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Attributes (n, A) and embeddings (n, E) of pictures (n, 3, H, W)."""
         image = image.clamp(-1, 1)
-        return self.judge.read(image), torch.cat([self.judge.embedding(block) for block in image.split(BLOCK)])
+        return self.judge.read(image), self.judge.embedding(image)
 
     def counts(self, goal: Goal) -> Tensor:
         """Which pictures count for a goal, bool (n,): those that lack it and could show it."""

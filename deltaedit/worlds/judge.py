@@ -70,22 +70,20 @@ class Judge(nn.Module):
                 out.append(x)
         return [*out, F.relu(self.embed(x.flatten(1)))[:, :, None, None]]
 
-    def embedding(self, image: Tensor) -> Tensor:
-        """What the judge sees, (B, 256): the layer from which all attributes are read."""
-        return self.features(image)[-1].flatten(1)
-
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """Raw outputs by attribute: a logit (B,), logits (B, options) for a Choice, or a value (B,) for a Scale."""
-        return self.world.table.by_name(self.head(self.embedding(image)))
+        return self.world.table.by_name(self.head(self.features(image)[-1].flatten(1)))
 
     @torch.no_grad()
-    def read(self, image: Tensor, batch_size: int = 256) -> Tensor:
+    def embedding(self, image: Tensor, batch_size: int = 256) -> Tensor:
+        """What the judge sees, (B, 256): the layer from which all attributes are read."""
+        return torch.cat([self.features(batch)[-1].flatten(1) for batch in image.split(batch_size)])
+
+    @torch.no_grad()
+    def read(self, image: Tensor) -> Tensor:
         """The factors seen in pictures (B, len(names)): 0 or 1, the option's index, or a number."""
-        rows = []
-        for batch in image.split(batch_size):
-            out = self(batch)
-            rows.append(torch.stack([self._decide(name, out[name]) for name in self.world.table.names], dim=1))
-        return torch.cat(rows)
+        out = self.world.table.by_name(self.head(self.embedding(image)))
+        return torch.stack([self._decide(name, out[name]) for name in self.names], dim=1)
 
     def _decide(self, name: str, out: Tensor) -> Tensor:
         if name in self.world.table.binary:

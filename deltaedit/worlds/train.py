@@ -121,13 +121,7 @@ def drawn_as_asked(
     z = latents(n, generator.config.z_dim, evaluate.HELD_OUT).to(generator.w_avg.device)
     image = torch.cat([generator(block).clamp(-1, 1) for block in z.split(64)])
     seen = accuracy(judge, image, judge.world.factors_from_z(z))
-    return seen, 0.0 if real is None else frechet_distance(real, embeddings(judge, image))
-
-
-@torch.no_grad()
-def embeddings(judge: Judge, image: Tensor) -> Tensor:
-    """What the judge sees of many pictures, block by block, (B, 256)."""
-    return torch.cat([judge.embedding(block) for block in image.split(64)])
+    return seen, 0.0 if real is None else frechet_distance(real, judge.embedding(image))
 
 
 def make_generator(
@@ -140,8 +134,7 @@ def make_generator(
     world, device = pools[0].world, pools[0].z.device
     judge = Judge.load(out / JUDGE, device, world)
     perception, _ = train_judge(pools[0], runs / "perception", PERCEPTION)
-
-    real = embeddings(judge, evaluate.held_out(world, 4096, pools[0].pictures.shape[-1])[0].to(device))
+    real = judge.embedding(evaluate.held_out(world, 4096, pools[0].pictures.shape[-1])[0].to(device))
 
     def progress(generator: Generator) -> dict[str, float]:
         seen, frechet = drawn_as_asked(generator, judge, 1024, real)
