@@ -23,6 +23,7 @@ from lab import chromium
 from deltaedit import Editor, extract_features, train_mapper
 from deltaedit.domain import Domain
 from deltaedit.domains import FOLDERS
+from deltaedit.effects import score_edits, summary
 from deltaedit.record import write_record
 from deltaedit.training import plateau_row
 from deltaedit.worlds import evaluate
@@ -91,21 +92,23 @@ def quality(editor: Editor, judge: Judge) -> dict[str, float]:
     table = judge.world.table
     image, factors = evaluate.held_out(judge.world, 4096, editor.generator.resolution)
     shots, right = evaluate.zero_shot(judge.world, editor.clip, image, factors), accuracy(judge, image, factors)
-    edits = evaluate.summary(evaluate.score_edits(editor, judge))
+    latent = editor.sample(seed=evaluate.HELD_OUT, n=200)
+    edits = summary(score_edits(editor.edit, judge, latent, judge.world.goals))
     return {
         "CLIP zero-shot, binary mean (%)": 100 * mean(shots, table.binary),
         f"CLIP zero-shot, {table.choice[0].replace('_', ' ')} (%)": 100 * shots[table.choice[0]],
         "judge, binary mean (%)": 100 * mean(right, table.binary),
         "judge, scales R²": mean(right, table.scale),
-        "edits: target reached, mean (%)": 100 * edits["reached_mean"],
-        "edits: target reached, worst prompt (%)": 100 * edits["reached_worst"],
-        "edits: other binary attributes flipped, mean (%)": 100 * edits["flips_mean"],
+        "edits: success, mean (%)": 100 * edits["success_mean"],
+        "edits: success, worst prompt (%)": 100 * edits["success_worst"],
+        "edits: flips, mean (%)": 100 * edits["flips_mean"],
     }
 
 
 def measure(folder: Path, pictures: int) -> dict[str, float]:
     """Everything about one domain."""
-    editor, judge = Editor.from_pretrained(folder), Judge.load(folder / "judge.safetensors")
+    editor = Editor.from_pretrained(folder)
+    judge = Judge.of(editor)
     measures = speeds(editor, [goal.prompt for goal in judge.world.goals])
     with tempfile.TemporaryDirectory() as place:
         measures |= training(editor, Path(place), pictures)

@@ -19,12 +19,12 @@ from deltaedit.session import Session, live
 SECONDS = 30.0  # of dragging
 SEED = 7
 CELL = """
-from deltaedit import Editor, domains, worlds
+from deltaedit import Editor, worlds
 from deltaedit.widgets import EditorWidget
 from deltaedit.worlds.judge import Judge
 
 editor = Editor.from_pretrained("{domain}")
-judge = Judge.load(domains.find("{domain}") / "judge.safetensors")
+judge = Judge.of(editor)
 EditorWidget(editor, judge.readings, worlds.prompts(editor.domain), seed={seed})
 """
 # Touches, and looks when the next picture is there: loaded, and in the frame that the browser draws next. Then it

@@ -14,9 +14,9 @@ import pytest
 import torch
 from fakes import FakeClip, tiny_generator
 
-from deltaedit import Editor, domains, estimate_relevance, extract_features, train_mapper
+from deltaedit import Editor, estimate_relevance, extract_features, train_mapper
+from deltaedit.effects import MEASURES, measure
 from deltaedit.record import REVISION
-from deltaedit.worlds.effects import MEASURES, measure
 from deltaedit.worlds.judge import Judge
 from deltaedit.worlds.train import MAPPER
 
@@ -46,7 +46,8 @@ def training(folder: Path) -> dict[str, float]:
 
 def world(name: str) -> dict[str, float]:
     """An edit of what ships, mild and far, and what the judge says of edits."""
-    editor, judge = Editor.from_pretrained(name), Judge.load(domains.find(name) / "judge.safetensors")
+    editor = Editor.from_pretrained(name)
+    judge = Judge.of(editor)
     goals = judge.world.goals[:4]
     people = editor.sample(seed=7, n=40)
     edit = editor.edit(people[:4], goals[0].prompt)

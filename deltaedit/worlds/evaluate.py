@@ -1,4 +1,4 @@
-"""How good the models of a world are: CLIP on held-out renders, and edits as the judge sees them."""
+"""How good the models of a world are: CLIP and encoder on held-out renders, the generator by its samples."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from deltaedit.clip import ClipEncoder
-from deltaedit.editor import Editor, Latent
+from deltaedit.editor import Editor
+from deltaedit.effects import score_edits, summary
 from deltaedit.metrics import frechet_distance, precision_recall
 from deltaedit.worlds import captions
 from deltaedit.worlds.judge import Judge
@@ -71,8 +72,9 @@ def retrieval(world: World, clip: ClipEncoder, image: Tensor, factors: Tensor, s
 
 
 @torch.no_grad()
-def combinations(world: World, clip: ClipEncoder, n: int = 64, resolution: int = 64,
-                 seed: int = HELD_OUT + 3) -> dict[str, dict[str, float]]:  # fmt: skip
+def combinations(
+    world: World, clip: ClipEncoder, n: int = 64, resolution: int = 64, seed: int = HELD_OUT + 3
+) -> dict[str, dict[str, float]]:
     """Zero-shot accuracy at telling two things at once, of pairs that captions never name together and of others.
 
     For a pair (P, Q) of ``world.apart`` up to ``n`` renders show each of P and Q, P alone, Q alone and neither, and the
@@ -104,8 +106,10 @@ def combinations(world: World, clip: ClipEncoder, n: int = 64, resolution: int =
         return sum(shares) / len(shares)
 
     kinds = {"apart": zip(first, second, strict=True), "together": zip(first, second[1:] + second[:1], strict=True)}
-    return {kind: {captions.prompt(world, (p.name, p.value), (q.name, q.value)): accuracy(p, q) for p, q in pairs}
-            for kind, pairs in kinds.items()}  # fmt: skip
+    return {
+        kind: {captions.prompt(world, (p.name, p.value), (q.name, q.value)): accuracy(p, q) for p, q in pairs}
+        for kind, pairs in kinds.items()
+    }
 
 
 def frequencies(world: World, factors: Tensor) -> dict[str, dict[str, float]]:
@@ -129,8 +133,10 @@ def frequencies(world: World, factors: Tensor) -> dict[str, dict[str, float]]:
         else:
             values = {end: end for end in ("low", "high") if getattr(a, end)}
         if values:
-            out[a.name] = {key: float(Goal(world, a.name, value).reached(factors)[mask].float().mean())
-                           for key, value in values.items()}  # fmt: skip
+            out[a.name] = {
+                key: float(Goal(world, a.name, value).reached(factors)[mask].float().mean())
+                for key, value in values.items()
+            }
     return out
 
 
@@ -189,8 +195,9 @@ def score_samples(editor: Editor, judge: Judge, n: int = 10_000, seed: int = HEL
     others, _ = look(painted, second, "other renders")
     z = latents(n, generator.z_dim, seed)
     drawn, of_samples = look(lambda z: generator(z, editor.domain.truncation), z, "samples")
-    return SampleScore(likeness(drawn), likeness(others),
-                       frequencies(world, of_samples), frequencies(world, of_renders))  # fmt: skip
+    return SampleScore(
+        likeness(drawn), likeness(others), frequencies(world, of_samples), frequencies(world, of_renders)
+    )
 
 
 def switched(goal: Goal, n: int, z_dim: int, seed: int = HELD_OUT + 4) -> tuple[Tensor, Tensor]:
@@ -226,117 +233,6 @@ def labels(goals: Iterable[Goal], factors: Tensor) -> dict[str, Tensor]:
     return out
 
 
-@dataclass(frozen=True)
-class EditScore:
-    """How edits towards one goal went.
-
-    Attributes:
-        reached: share of pictures in which the judge sees the goal afterwards, of those in which it did not before.
-        flips: share of the other binary attributes, visible before and after, that changed, all pictures together.
-        n: how many pictures lacked the goal and could show it.
-        flipped: the same share attribute by attribute, of those visible in a tenth of the pictures or more.
-        drifted: how far the other attributes moved that are more or less or one of several, as :func:`drift` has it,
-            in the pictures that lacked the goal; of those visible in a tenth of them or more.
-    """
-
-    goal: Goal
-    reached: float
-    flips: float
-    n: int
-    flipped: dict[str, float]
-    drifted: dict[str, float]
-
-    @property
-    def drift(self) -> float:
-        """Mean of ``drifted`` over what the world wants kept."""
-        kept = [self.drifted[name] for name in self.goal.world.kept if name in self.drifted]
-        return sum(kept) / len(kept) if kept else float("nan")
-
-
-@torch.no_grad()
-def score_edits(editor: Editor, judge: Judge, goals: tuple[Goal, ...] | None = None, n: int = 200,
-                strength: float = 1.0, threshold: float | None = None, seed: int = HELD_OUT,
-                latent: Latent | None = None) -> list[EditScore]:  # fmt: skip
-    """Edit ``n`` held-out pictures towards each goal, one prompt at a time, and let the judge look.
-
-    Args:
-        editor: what is measured; its own default threshold where ``threshold`` is None.
-        judge: reads the attributes before and after.
-        goals: attribute values, each with its canonical prompt; by default all of the judge's world.
-        latent: what is edited, in place of ``n`` samples of a seed.
-    """
-    goals = judge.world.goals if goals is None else goals
-    latent = editor.sample(seed=seed, n=n) if latent is None else latent
-    before = judge.read(editor.edit(latent, goals[0].prompt, strength=0.0).tensor.clamp(-1, 1))
-    scores = []
-    for goal in tqdm(goals, desc="judging edits"):
-        edited = editor.edit(latent, goal.prompt, strength=strength, threshold=threshold).tensor
-        scores.append(score(goal, before, judge.read(edited.clamp(-1, 1))))
-    return scores
-
-
-def drift(world: World, before: Tensor, after: Tensor) -> dict[str, float]:
-    """How far attributes that are more or less or one of several moved, in standard deviations, on average.
-
-    With x a Scale's number, or a Choice's one-hot vector, it is the mean of ``|x_after - x_before|`` over pictures that
-    show the attribute before and after, divided by the standard deviation ``sqrt(mean |x - mean x|²)`` of the pictures
-    that the world samples. For one of K equally frequent options that is sqrt(2 K / (K - 1)) times the share of
-    pictures in which another one is seen: 1.5 for six, 1.7 for three, and two of unrelated pictures differ by 1.3 and
-    1.2. What the judge would read differently in a picture that shows the same is part of it.
-
-    Args:
-        world: whose attributes.
-        before, after: (B, len(names)), as the judge reads them.
-
-    Returns:
-        By attribute; only those that a tenth of the pictures or more show before and after.
-    """
-    table, seen = world.table, world.visible(before) & world.visible(after)
-    out = {}
-    for name in (*table.scale, *table.choice):
-        mask = table.column(seen, name)
-        if mask.any() and 10 * int(mask.sum()) >= len(mask):
-            change = (table.column(after, name) - table.column(before, name))[mask].abs()
-            if name in table.choice:
-                change = 2**0.5 * (change > 0.5)
-            out[name] = float(change.float().mean()) / world.spread[name]
-    return out
-
-
-def score(goal: Goal, before: Tensor, after: Tensor) -> EditScore:
-    """The score of one goal from what the judge read before and after, (B, len(names)) each."""
-    table = goal.world.table
-    could = table.column(table.visible(before), goal.name) & ~goal.reached(before)
-    both = table.visible(before) & table.visible(after)
-    n, changed, looked, flipped = int(could.sum()), 0, 0, {}
-    for name in table.binary:
-        if name != goal.name:
-            mask = could & table.column(both, name)
-            seen = int(mask.sum())
-            change = int((table.column(before, name) != table.column(after, name))[mask].sum())
-            changed, looked = changed + change, looked + seen
-            if seen and 10 * seen >= n:
-                flipped[name] = change / seen
-    reached = float(goal.reached(after)[could].float().mean()) if n else float("nan")
-    drifted = drift(goal.world, before[could], after[could])
-    drifted.pop(goal.name, None)
-    return EditScore(goal, reached, changed / max(1, looked), n, flipped, drifted)
-
-
-def summary(scores: list[EditScore]) -> dict[str, float]:
-    """Means over goals: share reached, of the worst goal too; share of other binary attributes flipped; and drift.
-
-    Drift is that of what the world wants kept, ``drift_<name>`` that of each attribute over the goals that do not name
-    it, see :func:`drift`.
-    """
-    reached, drifts = [s.reached for s in scores if s.n], [s.drift for s in scores if s.drift == s.drift]
-    by_name = {name: [s.drifted[name] for s in scores if name in s.drifted] for name in scores[0].goal.world.kept}
-    return {"reached_mean": round(sum(reached) / len(reached), 4), "reached_worst": round(min(reached), 4),
-            "flips_mean": round(sum(s.flips for s in scores) / len(scores), 4), "prompts": len(scores),
-            "drift_mean": round(sum(drifts) / max(1, len(drifts)), 4),
-            **{f"drift_{name}": round(sum(x) / len(x), 4) for name, x in by_name.items() if x}}  # fmt: skip
-
-
 @torch.no_grad()
 def score_inversion(editor: Editor, judge: Judge, n: int = 200, seed: int = HELD_OUT + 2) -> dict[str, float]:
     """What is left of held-out renders after inversion, and what edits do to them then.
@@ -347,38 +243,16 @@ def score_inversion(editor: Editor, judge: Judge, n: int = 200, seed: int = HELD
     """
     table = judge.world.table
     image, _ = held_out(judge.world, n, editor.generator.resolution, seed)
-    latent = editor.invert(image)
-    before, after = judge.read(image.to(editor.device)), judge.read(latent.tensor.clamp(-1, 1))
+    image, latent = image.to(editor.device), editor.invert(image)
+    before, after = judge.read(image), judge.read(latent.tensor.clamp(-1, 1))
     seen = table.visible(before)
-    same = {name: (table.column(before, name) == table.column(after, name))[table.column(seen, name)]
-            for name in (*table.binary, *table.choice)}  # fmt: skip
-    return {"kept": float(torch.cat(list(same.values())).float().mean()),
-            "difference": float((latent.tensor - image.to(editor.device)).abs().mean()),
-            **summary(score_edits(editor, judge, latent=latent)),
-            **{f"kept_{name}": float(row.float().mean()) for name, row in same.items()}}  # fmt: skip
-
-
-@torch.no_grad()
-def calibrate(editor: Editor, judge: Judge, gains: tuple[float, ...] = (1.0, 1.1, 1.2, 1.35, 1.5, 1.75, 2.0),
-              thresholds: tuple[float, ...] = (0.15, 0.2, 0.25, 0.3), n: int = 48,
-              seed: int = HELD_OUT + 1) -> list[dict[str, float]]:  # fmt: skip
-    """What each gain and threshold would give, on pictures other than those that scores are made on."""
-    rows = []
-    for threshold in thresholds:
-        for gain in gains:
-            strength = gain / editor.domain.gain
-            scores = score_edits(editor, judge, n=n, strength=strength, threshold=threshold, seed=seed)
-            rows.append({"gain": gain, "threshold": threshold, **summary(scores)})
-    return rows
-
-
-def best_setting(rows: list[dict[str, float]], flips: float = 0.036) -> dict[str, float]:
-    """The setting that reaches most among those that flip few others, or that flips fewest.
-
-    The worst goal counts as much as the mean of all: else one that is hardly ever reached is given up for the others.
-    Few are a tenth below the 4 % that an edit may: they are seen on few pictures, and the best of many flatters itself.
-    """
-    gentle = [row for row in rows if row["flips_mean"] <= flips]
-    if gentle:
-        return max(gentle, key=lambda row: row["reached_mean"] + row["reached_worst"])
-    return min(rows, key=lambda row: row["flips_mean"])
+    same = {
+        name: (table.column(before, name) == table.column(after, name))[table.column(seen, name)]
+        for name in (*table.binary, *table.choice)
+    }
+    return {
+        "kept": float(torch.cat(list(same.values())).float().mean()),
+        "difference": float((latent.tensor - image).abs().mean()),
+        **summary(score_edits(editor.edit, judge, latent, judge.world.goals)),
+        **{f"kept_{name}": float(row.float().mean()) for name, row in same.items()},
+    }

@@ -14,12 +14,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deltaedit.devices import half_precision
+from deltaedit.domains import find
+from deltaedit.editor import Editor
 from deltaedit.files import read_module, write_tensors
 from deltaedit.loop import Step, fit, learning_rate
 from deltaedit.worlds import named
 from deltaedit.worlds.pool import Pool
 from deltaedit.worlds.table import Binary, Choice, Table
 from deltaedit.worlds.world import World
+
+JUDGE = "judge.safetensors"
+"""A judge's file, in the folder of the domain whose pictures it reads."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +41,18 @@ class Judge(nn.Module):
     def __init__(self, world: World, config: JudgeConfig = JudgeConfig()) -> None:
         super().__init__()
         self.world, self.config = world, config
+        self.names, self.binary, self.identity = world.table.names, world.table.binary, world.identity
         w = config.width
         blocks: list[nn.Module] = [nn.Conv2d(3, w, 5, 2, 2), nn.BatchNorm2d(w), nn.ReLU()]
         for a, b in ((w, 2 * w), (2 * w, 4 * w), (4 * w, 4 * w)):
-            blocks += [nn.Conv2d(a, b, 3, 2, 1), nn.BatchNorm2d(b), nn.ReLU(),
-                       nn.Conv2d(b, b, 3, 1, 1), nn.BatchNorm2d(b), nn.ReLU()]  # fmt: skip
+            blocks += [
+                nn.Conv2d(a, b, 3, 2, 1),
+                nn.BatchNorm2d(b),
+                nn.ReLU(),
+                nn.Conv2d(b, b, 3, 1, 1),
+                nn.BatchNorm2d(b),
+                nn.ReLU(),
+            ]
         self.body = nn.Sequential(*blocks)
         self.embed = nn.Linear(4 * w * (config.resolution // 16) ** 2, 256)
         self.head = nn.Linear(256, sum(world.table.outputs))
@@ -59,27 +71,39 @@ class Judge(nn.Module):
                 out.append(x)
         return [*out, F.relu(self.embed(x.flatten(1)))[:, :, None, None]]
 
-    def embedding(self, image: Tensor) -> Tensor:
-        """What the judge sees, (B, 256): the layer from which all attributes are read."""
-        return self.features(image)[-1].flatten(1)
-
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """Raw outputs by attribute: a logit (B,), logits (B, options) for a Choice, or a value (B,) for a Scale."""
-        return self.world.table.by_name(self.head(self.embedding(image)))
+        return self.world.table.by_name(self.head(self.features(image)[-1].flatten(1)))
 
     @torch.no_grad()
-    def read(self, image: Tensor, batch_size: int = 256) -> Tensor:
+    def embedding(self, image: Tensor, batch_size: int = 256) -> Tensor:
+        """What the judge sees, (B, 256): the layer from which all attributes are read."""
+        return torch.cat([self.features(batch)[-1].flatten(1) for batch in image.split(batch_size)])
+
+    @torch.no_grad()
+    def read(self, image: Tensor) -> Tensor:
         """The factors seen in pictures (B, len(names)): 0 or 1, the option's index, or a number."""
-        rows = []
-        for batch in image.split(batch_size):
-            out = self(batch)
-            rows.append(torch.stack([self._decide(name, out[name]) for name in self.world.table.names], dim=1))
-        return torch.cat(rows)
+        out = self.world.table.by_name(self.head(self.embedding(image)))
+        return torch.stack([self._decide(name, out[name]) for name in self.names], dim=1)
 
     def _decide(self, name: str, out: Tensor) -> Tensor:
         if name in self.world.table.binary:
             return (out > 0).float()
         return out.argmax(1).float() if name in self.world.table.choice else out.float()
+
+    def visible(self, read: Tensor) -> Tensor:
+        """Which attributes can be seen, bool (B, len(names)), in pictures that were read so."""
+        return self.world.visible(read)
+
+    def moved(self, before: Tensor, after: Tensor) -> Tensor:
+        """How far attributes are from one reading to another, (B, len(names)), each in its ``World.spread``.
+
+        With x a number, or the one-hot vector of a Choice, it is ``|x_after - x_before|``: of one of K equally frequent
+        options sqrt(2 K / (K - 1)) where another one is seen, 1.5 for six.
+        """
+        change, spread = (after - before).abs(), after.new_tensor([self.world.spread[name] for name in self.names])
+        choice = torch.tensor([name in self.world.table.choice for name in self.names], device=after.device)
+        return torch.where(choice, 2**0.5 * (change > 0.5), change) / spread  # one-hot vectors lie a root of 2 apart
 
     @torch.no_grad()
     def readings(self, image: Tensor) -> dict[str, float]:
@@ -130,6 +154,13 @@ class Judge(nn.Module):
 
         return read_module(path, build).to(device)
 
+    @classmethod
+    def of(cls, editor: Editor) -> Judge | None:
+        """The judge of an editor's pictures, on its device: of its domain's folder or its world's; None without one."""
+        homes = (editor.home, editor.domain.world)
+        files = [find(home) / JUDGE for home in homes if home is not None]
+        return next((cls.load(file, editor.device) for file in files if file.is_file()), None)
+
 
 def judge_loss(table: Table, out: dict[str, Tensor], factors: Tensor, seen: Tensor) -> Tensor:
     """Sum over attributes of cross entropy or squared error, of those that can be seen.
@@ -165,12 +196,23 @@ class JudgeTraining:
     seed: int = 1000
 
 
-def train_judge(pool: Pool, folder: str | Path, config: JudgeTraining = JudgeTraining(),
-                stop_after: int | None = None) -> tuple[Judge, list[dict[str, float]]]:  # fmt: skip
+def train_judge(
+    pool: Pool, folder: str | Path, config: JudgeTraining = JudgeTraining(), stop_after: int | None = None
+) -> tuple[Judge, list[dict[str, float]]]:
     """Train on a pool of pictures; returns the judge and the log."""
     step_fn, carries = judge_step(pool, config)
-    log = fit(step_fn, config.steps, name="judge", folder=folder, seed=config.seed, device=pool.z.device,
-              describes=asdict(config), carries=carries, save_every=250, stop_after=stop_after)  # fmt: skip
+    log = fit(
+        step_fn,
+        config.steps,
+        name="judge",
+        folder=folder,
+        seed=config.seed,
+        device=pool.z.device,
+        describes=asdict(config),
+        carries=carries,
+        save_every=250,
+        stop_after=stop_after,
+    )
     return carries["judge"].eval(), log
 
 

@@ -12,12 +12,14 @@ import random
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from deltaedit import effects
 from deltaedit.clip import ClipEncoder
 from deltaedit.domain import CLIP, ENCODER, GENERATOR, Domain
 from deltaedit.domain import MAPPER as MAPPER_FILE
@@ -33,7 +35,7 @@ from deltaedit.relevance import estimate_relevance
 from deltaedit.stylegan2 import Generator
 from deltaedit.training import MapperTraining, train_mapper
 from deltaedit.worlds import NAMES, evaluate, named
-from deltaedit.worlds.judge import Judge, JudgeConfig, JudgeTraining, accuracy, train_judge
+from deltaedit.worlds.judge import JUDGE, Judge, JudgeConfig, JudgeTraining, accuracy, train_judge
 from deltaedit.worlds.pool import Pool, latents, open_pool
 from deltaedit.worlds.train_clip import ClipTraining, train_clip
 from deltaedit.worlds.train_generator import GeneratorTraining, Stage, train_generator
@@ -68,18 +70,18 @@ def mean(values: dict[str, float], names: tuple[str, ...]) -> float:
 
 def rounded(values: dict[str, float]) -> dict[str, float]:
     """To four decimals, as cards hold them."""
-    return {name: round(float(value), 4) for name, value in values.items()}
+    return {name: round(value, 4) for name, value in values.items()}
 
 
-def write_card(folder: Path, name: str, *, data: str, objective: str, recipe: dict[str, Any],
-               log: list[dict[str, float]], measured: dict[str, Any], device: torch.device) -> None:  # fmt: skip
-    """Write ``<name>.card.json``: everything a reader must know to trust a model or to make it again."""
+def write_card(folder: Path, name: str, device: torch.device, log: list[dict[str, float]], **about: Any) -> None:
+    """Write ``<name>.card.json``: everything a reader must know to trust a model or to make it again.
+
+    That is ``data``, ``objective``, ``recipe`` and what was ``measured``, then the log as a curve, and the machine.
+    """
     every = max(1, len(log) // 150)
     thin = [row for k, row in enumerate(log) if not k % every or "binary" in row or row is log[-1]]
-    write_json(folder / f"{name}.card.json", {
-        "model": name, "data": data, "objective": objective, "recipe": recipe, "measured": measured,
-        "curve": thin, **surroundings(device),
-    })  # fmt: skip
+    card = {"model": name, **about, "curve": thin, **surroundings(device)}
+    write_json(folder / f"{name}.card.json", card)
 
 
 def make_clip(pool: Pool, runs: Path, out: Path, config: ClipTraining = ClipTraining()) -> None:
@@ -98,23 +100,27 @@ def make_clip(pool: Pool, runs: Path, out: Path, config: ClipTraining = ClipTrai
     image, factors = evaluate.held_out(world, 4096, pool.pictures.shape[-1])
     shots = evaluate.zero_shot(world, clip, image, factors)
     data = f"{len(pool)} renders, new captions at every step; pairs seen: {config.steps * config.batch_size}"
-    pairs = {}
+    measured: dict[str, Any] = {}
     if world.apart:
         found = evaluate.combinations(world, clip, resolution=pool.pictures.shape[-1])
-        pairs = {f"combinations_{kind}_mean": round(mean(shares, tuple(shares)), 4) for kind, shares in found.items()}
-        pairs["combinations"] = {kind: rounded(shares) for kind, shares in found.items()}
+        measured = {f"combinations_{kind}_mean": round(mean(own, tuple(own)), 4) for kind, own in found.items()}
+        measured["combinations"] = {kind: rounded(own) for kind, own in found.items()}
         data += f"; no caption names together what makes a {', a '.join(found['apart'])}"
-    write_card(out, "clip", data=data, objective="contrastive (open_clip's ClipLoss)",
-               recipe=asdict(config) | {"apart": world.apart}, log=log, device=pool.z.device, measured={
-                   **pairs, "zero_shot": rounded(shots),
-                   "zero_shot_binary_mean": round(mean(shots, world.table.binary), 4),
-                   "retrieval_at_1_of_1000": round(evaluate.retrieval(world, clip, image[:1000], factors[:1000]), 4),
-                   "held_out_renders": len(image), "tokens": len(tokens)})  # fmt: skip
+    measured |= {
+        "zero_shot": rounded(shots),
+        "zero_shot_binary_mean": round(mean(shots, world.table.binary), 4),
+        "retrieval_at_1_of_1000": round(evaluate.retrieval(world, clip, image[:1000], factors[:1000]), 4),
+        "held_out_renders": len(image),
+        "tokens": len(tokens),
+    }
+    objective, recipe = "contrastive (open_clip's ClipLoss)", asdict(config) | {"apart": world.apart}
+    write_card(out, "clip", pool.z.device, log, data=data, objective=objective, recipe=recipe, measured=measured)
 
 
 @torch.no_grad()
-def drawn_as_asked(generator: Generator, judge: Judge, n: int = 2048,
-                   real: Tensor | None = None) -> tuple[dict[str, float], float]:  # fmt: skip
+def drawn_as_asked(
+    generator: Generator, judge: Judge, n: int = 2048, real: Tensor | None = None
+) -> tuple[dict[str, float], float]:
     """What the judge reads in pictures of held-out latents, against what those stand for; see ``accuracy``.
 
     Returns:
@@ -123,26 +129,20 @@ def drawn_as_asked(generator: Generator, judge: Judge, n: int = 2048,
     z = latents(n, generator.z_dim, evaluate.HELD_OUT).to(generator.w_avg.device)
     image = torch.cat([generator(block).clamp(-1, 1) for block in z.split(64)])
     seen = accuracy(judge, image, judge.world.factors_from_z(z))
-    return seen, 0.0 if real is None else frechet_distance(real, embeddings(judge, image))
+    return seen, 0.0 if real is None else frechet_distance(real, judge.embedding(image))
 
 
-@torch.no_grad()
-def embeddings(judge: Judge, image: Tensor) -> Tensor:
-    """What the judge sees of many pictures, block by block, (B, 256)."""
-    return torch.cat([judge.embedding(block) for block in image.split(64)])
-
-
-def make_generator(pools: Sequence[Pool], runs: Path, out: Path, config: GeneratorTraining = GeneratorTraining(),
-                   go_on: bool = False) -> None:  # fmt: skip
+def make_generator(
+    pools: Sequence[Pool], runs: Path, out: Path, config: GeneratorTraining = GeneratorTraining(), go_on: bool = False
+) -> None:
     """Train the generator and write it with its card; the judge only looks on, and must be there first.
 
     With ``go_on`` the generator that is there already goes through those stages only that its card does not list.
     """
     world, device = pools[0].world, pools[0].z.device
-    judge = Judge.load(out / "judge.safetensors", device, world)
+    judge = Judge.load(out / JUDGE, device, world)
     perception, _ = train_judge(pools[0], runs / "perception", PERCEPTION)
-
-    real = embeddings(judge, evaluate.held_out(world, 4096, pools[0].pictures.shape[-1])[0].to(device))
+    real = judge.embedding(evaluate.held_out(world, 4096, pools[0].pictures.shape[-1])[0].to(device))
 
     def progress(generator: Generator) -> dict[str, float]:
         seen, frechet = drawn_as_asked(generator, judge, 1024, real)
@@ -155,34 +155,39 @@ def make_generator(pools: Sequence[Pool], runs: Path, out: Path, config: Generat
         had = tuple(Stage(**stage) for stage in card["recipe"]["stages"])
         config = replace(config, mapping_steps=card["recipe"]["mapping_steps"], stages=had + config.stages[len(had) :])
         start, before = (Generator.load(out / GENERATOR, device), len(had)), card["curve"]
-    generator, log = train_generator(pools, runs / "generator", config, perception.requires_grad_(False), progress,
-                                     start)  # fmt: skip
+    perception.requires_grad_(False)
+    generator, log = train_generator(pools, runs / "generator", config, perception, progress, start)
     generator.save(out / GENERATOR)
     seen, _ = drawn_as_asked(generator, judge)
     renders = ", ".join(f"{len(pool)} at {pool.pictures.shape[-1]} px" for pool in pools)
     pictures = sum(stage.steps * stage.batch_size for stage in config.stages)
-    adversarial = any(stage.adversarial for stage in config.stages)
-    objective = "regression onto the painter's picture of the same latent" + (
-        ", then non-saturating adversarial loss with lazy R1 and style mixing" if adversarial else "; not adversarial")
-    write_card(out, "generator", data=f"renders: {renders}; pictures seen: {pictures}", objective=objective,
-               recipe=asdict(config), log=before + log, device=device, measured={
-                   "drawn_as_asked": rounded(seen),
-                   "drawn_as_asked_binary_mean": round(mean(seen, world.table.binary), 4)})  # fmt: skip
+    objective = "regression onto the painter's picture of the same latent"
+    if any(stage.adversarial for stage in config.stages):
+        objective += ", then non-saturating adversarial loss with lazy R1 and style mixing"
+    else:
+        objective += "; not adversarial"
+    data, binary = f"renders: {renders}; pictures seen: {pictures}", round(mean(seen, world.table.binary), 4)
+    measured = {"drawn_as_asked": rounded(seen), "drawn_as_asked_binary_mean": binary}
+    log = before + log
+    write_card(out, "generator", device, log, data=data, objective=objective, recipe=asdict(config), measured=measured)
 
 
 def make_judge(pool: Pool, runs: Path, out: Path, config: JudgeTraining = JudgeTraining()) -> None:
     """Train the judge and write it with its card."""
     judge, log = train_judge(pool, runs / "judge", config)
-    judge.save(out / "judge.safetensors")
-    judge = Judge.load(out / "judge.safetensors", pool.z.device)
+    judge.save(out / JUDGE)
+    judge = Judge.load(out / JUDGE, pool.z.device)
     image, factors = evaluate.held_out(pool.world, 4096, pool.pictures.shape[-1])
     right = accuracy(judge, image.to(pool.z.device), factors.to(pool.z.device))
-    write_card(out, "judge", data=f"{len(pool)} renders; pictures seen: {config.steps * config.batch_size}",
-               objective="cross entropy and squared error on the attributes that can be seen", recipe=asdict(config),
-               log=log, device=pool.z.device, measured={
-                   "held_out": rounded(right), "binary_mean": round(mean(right, pool.world.table.binary), 4),
-                   "scale_r2_mean": round(mean(right, pool.world.table.scale), 4), "held_out_renders": len(image),
-               })  # fmt: skip
+    data = f"{len(pool)} renders; pictures seen: {config.steps * config.batch_size}"
+    objective, recipe = "cross entropy and squared error on the attributes that can be seen", asdict(config)
+    measured = {
+        "held_out": rounded(right),
+        "binary_mean": round(mean(right, pool.world.table.binary), 4),
+        "scale_r2_mean": round(mean(right, pool.world.table.scale), 4),
+        "held_out_renders": len(image),
+    }
+    write_card(out, "judge", pool.z.device, log, data=data, objective=objective, recipe=recipe, measured=measured)
 
 
 def make_encoder(pool: Pool, runs: Path, out: Path, config: EncoderTraining = EncoderTraining()) -> None:
@@ -193,41 +198,44 @@ def make_encoder(pool: Pool, runs: Path, out: Path, config: EncoderTraining = En
         index = torch.randint(len(pool), (n,), generator=rng, device=pool.z.device)
         return resize(pool.images(index), editor.generator.resolution)
 
-    editor.encoder, log = train_encoder(editor.generator, runs / f"encoder-{editor.generator.fingerprint()}", config,
-                                        pictures=pictures, features=editor.clip.encode_image)  # fmt: skip
+    place, features = runs / f"encoder-{editor.generator.fingerprint()}", editor.clip.encode_image
+    editor.encoder, log = train_encoder(editor.generator, place, config, pictures=pictures, features=features)
     editor.encoder.save(out / ENCODER)
-    editor, judge = Editor.from_pretrained(out, pool.z.device), Judge.load(out / "judge.safetensors", pool.z.device)
-    write_card(out, "encoder", data=f"{len(pool)} renders and samples of the generator, half of each in every batch",
-               objective="pixels at every scale, CLIP's image feature, w of samples, small differences between layers",
-               recipe=asdict(config), log=log, device=pool.z.device,
-               measured=rounded(evaluate.score_inversion(editor, judge)))  # fmt: skip
+    editor = Editor.from_pretrained(out, pool.z.device)
+    data = f"{len(pool)} renders and samples of the generator, half of each in every batch"
+    objective = "pixels at every scale, CLIP's image feature, w of samples, small differences between layers"
+    measured, recipe = rounded(evaluate.score_inversion(editor, Judge.of(editor))), asdict(config)
+    write_card(out, "encoder", pool.z.device, log, data=data, objective=objective, recipe=recipe, measured=measured)
 
 
-def make_domain(world: World, runs: Path, out: Path, device: torch.device, pictures: int = 20_000,
-                config: MapperTraining = MAPPER) -> None:  # fmt: skip
+def make_domain(
+    world: World, runs: Path, out: Path, device: torch.device, pictures: int = 20_000, config: MapperTraining = MAPPER
+) -> None:
     """Extract features, train the mapper, estimate relevance, calibrate, and write the domain with its card."""
     generator = Generator.load(out / GENERATOR, device).to(memory_format=torch.channels_last)
     clip = ClipEncoder.load(out / CLIP, device)
-    judge = Judge.load(out / "judge.safetensors", device, world)
+    judge = Judge.load(out / JUDGE, device, world)
     place = runs / f"features-{generator.fingerprint()}-{clip.fingerprint()}"
     store = extract_features(generator, clip, pictures, place)
     mapper = train_mapper(store, config, device=device)
     domain = Domain(world.name, world.neutral, tail=TAIL, world=world.name)
     editor = Editor(generator, clip, mapper, estimate_relevance(store), domain)
-    grid = evaluate.calibrate(editor, judge)
-    best = evaluate.best_setting(grid)
+    grid = effects.calibrate(editor, judge, editor.sample(seed=evaluate.HELD_OUT + 1, n=48), world.goals)
+    best = effects.best_setting(grid)
     editor.domain = replace(editor.domain, gain=best["gain"], threshold=best["threshold"])
     editor.save_pretrained(out)
     mapper.save(out / MAPPER_FILE, half=True)  # half the size in the package, and the scores below are of it
     reference = estimate_relevance(generator, clip, out=place / DIFFERENCES)
     write_tensors(out / DIFFERENCES, {"relevance": reference.half()}, {"generator": generator.fingerprint()})
-    scores = evaluate.score_edits(Editor.from_pretrained(out, device), judge)
-    write_card(out, "mapper", data=f"{len(store)} sampled pictures, their styles and image features; no text",
-               objective="mean squared error plus one minus cosine, on standardised style differences",
-               recipe=asdict(config), log=mapper.history, device=device, measured={
-                   **evaluate.summary(scores), "calibration": grid,
-                   "edits": {score.goal.prompt: {"reached": round(score.reached, 4), "flips": round(score.flips, 4),
-                                                 "n": score.n} for score in scores}})  # fmt: skip
+    editor = Editor.from_pretrained(out, device)
+    scores = effects.score_edits(editor.edit, judge, editor.sample(seed=evaluate.HELD_OUT, n=200), world.goals)
+    data = f"{len(store)} sampled pictures, their styles and image features; no text"
+    objective = "mean squared error plus one minus cosine, on standardised style differences"
+    kept = ("success", "leakage", "flips", "n")
+    edits = {score.goal.prompt: rounded({name: getattr(score, name) for name in kept}) for score in scores}
+    measured = {**effects.summary(scores), "leakage": effects.by_attribute(scores), "calibration": grid, "edits": edits}
+    recipe, log = asdict(config), mapper.history
+    write_card(out, "mapper", device, log, data=data, objective=objective, recipe=recipe, measured=measured)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -248,12 +256,11 @@ def main(argv: list[str] | None = None) -> None:
         for name in [arguments.world] if arguments.world else NAMES:
             runs = arguments.runs / name
             out = arguments.out / name if arguments.out else Path(__file__).parent / name / "weights"
+            draw = partial(open_pool, named(name), runs / "pool", z_dim=config.model.z_dim, device=device)
             if {"judge", "clip", "generator"} & set(parts):
-                pool = open_pool(named(name), runs / "pool", arguments.pictures, RESOLUTION, config.model.z_dim,
-                                 device=device)  # fmt: skip
+                pool = draw(arguments.pictures, RESOLUTION)
             if {"generator", "encoder"} & set(parts):
-                large = open_pool(named(name), runs / "pool", arguments.pictures // 2, config.model.resolution,
-                                  config.model.z_dim, seed=1, device=device)  # fmt: skip
+                large = draw(arguments.pictures // 2, config.model.resolution, seed=1)
             if "judge" in parts:
                 make_judge(pool, runs, out)
             if "clip" in parts:

@@ -1,0 +1,383 @@
+"""What edits did to pictures, as a judge sees it: the one place where edits are measured.
+
+For a goal, a picture counts that lacks it and could show it. On it an edit has
+
+- *success*, whether the judge sees the goal afterwards;
+- *leakage*, how far the other attributes moved, on average, each in its own standard deviation;
+- *flips*, the share of the other attributes that are there or not which changed;
+- *identity*, from 1 for the same subject to 0 for one as unlike as another of the samples is, on average over the
+  attributes that tell subjects apart and that the goal does not name;
+- *likeness*, the same of the judge's embedding, by squared distances.
+
+``measure`` asks each picture for one goal only, so that as many pictures are looked at as edits, at every strength;
+``score_edits`` asks all of them for every goal, so that each goal has a score that can be told from the others'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from deltaedit.editor import Edit, Editor, Latent
+from deltaedit.metrics import Interval, bootstrap, frechet_distance
+
+MEASURES = ("success", "leakage", "flips", "identity", "likeness")
+
+Method = Callable[[Latent, str], Edit]
+"""From pictures and a prompt to its edit at strength 1: ``editor.edit``, or that of ``baselines``."""
+
+
+class AnyJudge(Protocol):
+    """What looks at pictures: the judge of a drawn world, or one of photographs, made of published models.
+
+    Attributes:
+        names: of the A attributes that it reads.
+        binary: of those that are there or not.
+        identity: of those by which one would know a subject again.
+    """
+
+    names: tuple[str, ...]
+    binary: tuple[str, ...]
+    identity: tuple[str, ...]
+
+    def read(self, image: Tensor) -> Tensor:
+        """The attributes of any number of pictures (B, 3, H, W) in [-1, 1], a number each, (B, A)."""
+
+    def visible(self, read: Tensor) -> Tensor:
+        """Which attributes can be seen in pictures that were read so, bool (B, A)."""
+
+    def moved(self, before: Tensor, after: Tensor) -> Tensor:
+        """How far each attribute is from one reading to another, (B, A), in its own standard deviation."""
+
+    def embedding(self, image: Tensor) -> Tensor:
+        """What any number of pictures (B, 3, H, W) in [-1, 1] look like, (B, E)."""
+
+
+class AnyGoal(Protocol):
+    """What an edit is after.
+
+    Attributes:
+        prompt: that asks for it.
+        name: of the attribute that it is about.
+    """
+
+    prompt: str
+    name: str
+
+    def reached(self, read: Tensor) -> Tensor:
+        """Which pictures show it, bool (B,), as their attributes (B, A) were read."""
+
+
+@dataclass(frozen=True)
+class EditScore:
+    """How edits towards one goal went, on the pictures that lacked it and could show it; no numbers where none did.
+
+    Attributes:
+        goal: what was asked.
+        success, leakage, identity: means over these pictures.
+        flips: of all that could be compared, all pictures together.
+        n: how many pictures.
+        by_attribute: leakage of each other attribute that a tenth of the pictures or more show before and after.
+    """
+
+    goal: AnyGoal
+    success: float
+    leakage: float
+    flips: float
+    identity: float
+    n: int
+    by_attribute: dict[str, float]
+
+
+class Witness:
+    """A judge that remembers what pictures were like before they were edited.
+
+    Args:
+        judge: reads attributes and gives embeddings.
+        image: (n, 3, H, W), the pictures, n of 2 or more.
+
+    Raises:
+        ValueError: if there are fewer.
+    """
+
+    def __init__(self, judge: AnyJudge, image: Tensor) -> None:
+        if len(image) < 2:
+            raise ValueError(
+                f"identity is measured against other pictures: give 2 or more, better 100. Got {len(image)}."
+            )
+        self.judge = judge
+        self.before, self.embedding = self.look(image)
+        # Two samples that have nothing to do with each other: what identity is measured against.
+        self.unlike = self.moved(self.before.roll(1, 0)).nanmean(0)
+        self.apart = (self.embedding - self.embedding.roll(1, 0)).square().sum(1).mean()
+
+    @torch.no_grad()
+    def look(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Attributes (n, A) and embeddings (n, E) of pictures (n, 3, H, W)."""
+        image = image.clamp(-1, 1)
+        return self.judge.read(image), self.judge.embedding(image)
+
+    def counts(self, goal: AnyGoal) -> Tensor:
+        """Which pictures count for a goal, bool (n,): those that lack it and could show it."""
+        seen = self.judge.visible(self.before)[:, self.judge.names.index(goal.name)]
+        return seen & ~goal.reached(self.before)
+
+    def shared_out(self, goals: Sequence[AnyGoal]) -> Tensor:
+        """Which picture is asked for which goal, bool (G, n): one for each that counts for any, as evenly as can be."""
+        lacks, asked = torch.stack([self.counts(goal) for goal in goals]), []
+        given = torch.zeros(len(goals))
+        for row in lacks.T.cpu():
+            one = torch.zeros_like(row)
+            if row.any():
+                one[given.masked_fill(~row, torch.inf).argmin()] = True
+            given += one
+            asked.append(one)
+        return torch.stack(asked, dim=1).to(lacks)
+
+    def moved(self, after: Tensor, rows: Tensor | slice = slice(None)) -> Tensor:
+        """How far each attribute moved, (m, A), see ``Judge.moved``; not a number where it was or is not seen.
+
+        Args:
+            after: (m, A), as the edited pictures were read.
+            rows: which pictures were edited, bool (n,); all by default.
+        """
+        before = self.before[rows]
+        seen = self.judge.visible(before) & self.judge.visible(after)
+        return self.judge.moved(before, after).masked_fill(~seen, torch.nan)
+
+    def effect(self, goal: AnyGoal, after: Tensor, embedding: Tensor, rows: Tensor | None = None) -> Tensor:
+        """``MEASURES`` (5, m) of an edit of m pictures towards a goal.
+
+        Args:
+            goal: what was asked.
+            after, embedding: of the edited pictures, from ``look``.
+            rows: which pictures were edited, bool (n,); all that count by default.
+        """
+        rows = self.counts(goal) if rows is None else rows
+        moved, flipped, identity = self._others(goal, after, rows)
+        likeness = 1 - (embedding - self.embedding[rows]).square().sum(1) / self.apart
+        return torch.stack([goal.reached(after).float(), moved.nanmean(1), flipped.nanmean(1), identity, likeness])
+
+    @torch.no_grad()
+    def score(self, goal: AnyGoal, image: Tensor) -> EditScore:
+        """The score of a goal, from the pictures that count for it, edited, (m, 3, H, W)."""
+        after = self.judge.read(image.clamp(-1, 1))
+        moved, flipped, identity = self._others(goal, after, self.counts(goal))
+        enough = (~moved.isnan()).sum(0) >= max(1, len(moved) / 10)
+        own = zip(self.judge.names, moved.nanmean(0).tolist(), enough.tolist(), strict=True)
+        means = (goal.reached(after).float().mean(), moved.nanmean(1).nanmean(), flipped.nanmean(), identity.nanmean())
+        return EditScore(goal, *map(float, means), len(moved), {name: mean for name, mean, shown in own if shown})
+
+    def _others(self, goal: AnyGoal, after: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """How far what the goal does not name moved (m, A), which of it flipped (m, binary ones), and identity (m,)."""
+        names = self.judge.names
+        moved = self.moved(after, rows)
+        moved[:, names.index(goal.name)] = torch.nan
+        binary, known = ([names.index(name) for name in own] for own in (self.judge.binary, self.judge.identity))
+        flipped = (moved > 0).float().masked_fill(moved.isnan(), torch.nan)[:, binary]
+        return moved, flipped, 1 - (moved[:, known] / self.unlike[known]).nanmean(1)
+
+
+@torch.no_grad()
+def score_edits(
+    edit: Method, judge: AnyJudge, latent: Latent, goals: Sequence[AnyGoal], strength: float = 1.0
+) -> list[EditScore]:
+    """Edit the pictures that count for each goal towards it, one goal at a time, and let the judge look.
+
+    Args:
+        edit: what is measured, such as ``editor.edit``.
+        judge: reads the attributes before and after.
+        latent: what is edited, 2 pictures or more, better 200.
+        goals: each is asked of all pictures that count for it.
+        strength: of all edits.
+    """
+    witness, scores = Witness(judge, latent.tensor), []
+    for goal in tqdm(goals, desc="judging edits"):
+        some = latent[witness.counts(goal)]
+        image = edit(some, goal.prompt).with_strength(strength).tensor if len(some) else some.tensor
+        scores.append(witness.score(goal, image))
+    return scores
+
+
+def summary(scores: Sequence[EditScore]) -> dict[str, float]:
+    """Means over goals of success, leakage, flips and identity; success of the worst of them; how many were asked."""
+    asked = [score for score in scores if score.n]
+    own = {name: torch.tensor([getattr(score, name) for score in asked]).double() for name in MEASURES[:4]}
+    means = {f"{name}_mean": round(float(values.mean()), 4) for name, values in own.items()}
+    worst = min((score.success for score in asked), default=torch.nan)
+    return {**means, "success_worst": round(worst, 4), "prompts": len(scores)}
+
+
+def by_attribute(scores: Sequence[EditScore]) -> dict[str, float]:
+    """Leakage of each attribute, mean over the goals that do not name it."""
+    own: dict[str, list[float]] = {}
+    for score in scores:
+        for name, value in score.by_attribute.items():
+            own.setdefault(name, []).append(value)
+    return {name: round(sum(values) / len(values), 4) for name, values in own.items()}
+
+
+def calibrate(
+    editor: Editor,
+    judge: AnyJudge,
+    latent: Latent,
+    goals: Sequence[AnyGoal],
+    gains: Sequence[float] = (1.0, 1.1, 1.2, 1.35, 1.5, 1.75, 2.0),
+    thresholds: Sequence[float] = (0.15, 0.2, 0.25, 0.3),
+) -> list[dict[str, float]]:
+    """The ``summary`` that each gain and threshold would give; on pictures other than those that scores are made on."""
+    rows = []
+    for threshold in thresholds:
+        edit = partial(editor.edit, threshold=threshold)
+        for gain in gains:
+            scores = score_edits(edit, judge, latent, goals, gain / editor.domain.gain)
+            rows.append({"gain": gain, "threshold": threshold, **summary(scores)})
+    return rows
+
+
+def best_setting(rows: Sequence[dict[str, float]], flips: float = 0.036) -> dict[str, float]:
+    """The setting of most success among those that flip few others, or that which flips fewest.
+
+    The worst goal counts as much as the mean of all: else one that hardly ever succeeds is given up for the others.
+    Few are a tenth below the 4 % that an edit may: they are seen on few pictures, and the best of many flatters itself.
+    """
+    gentle = [row for row in rows if row["flips_mean"] <= flips]
+    if gentle:
+        return max(gentle, key=lambda row: row["success_mean"] + row["success_worst"])
+    return min(rows, key=lambda row: row["flips_mean"])
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """What edits towards several goals did, at several strengths.
+
+    Attributes:
+        strengths: in order, the first 0.
+        goals: their prompts.
+        values: (5, G, K, n), ``MEASURES`` by goal, strength and picture; not a number where a picture was not asked.
+        frechet: of all edited pictures to renders, for each strength; empty where there were no renders. It has no
+            interval: of few pictures it is too high, and drawn anew they would be fewer.
+    """
+
+    strengths: tuple[float, ...]
+    goals: tuple[str, ...]
+    values: Tensor
+    frechet: tuple[float, ...] = ()
+
+    def _means(self, counts: Tensor) -> Tensor:
+        """``MEASURES`` (T, 5, K): means over goals of means over pictures, which count ``counts`` (T, n) times."""
+        numbers = ~self.values.isnan()
+        total = torch.einsum("mgkn,tn->tmgk", self.values.nan_to_num(), counts)
+        return (total / torch.einsum("mgkn,tn->tmgk", numbers.float(), counts)).nanmean(2)  # a goal may have no picture
+
+    def mean(self, measure: str) -> list[Interval]:
+        """A measure at each strength, with its interval over pictures.
+
+        Raises:
+            ValueError: if there are too few pictures for an interval.
+        """
+        row = MEASURES.index(measure)
+        return bootstrap(lambda counts: self._means(counts)[:, row], self.values.shape[-1])
+
+    def at(self, success: float, measure: str) -> Interval:
+        """A measure, or "frechet", at the first strength that reaches a share of success; not a number where none does.
+
+        Between two strengths both are taken to change in proportion. A Fréchet distance comes without an interval.
+
+        Raises:
+            ValueError: if there are too few pictures for an interval, or no Fréchet distances where they are asked for.
+        """
+        if measure == "frechet" and not self.frechet:
+            raise ValueError("there are no Fréchet distances here: give `measure` the embeddings of renders.")
+
+        def there(counts: Tensor) -> Tensor:
+            means = self._means(counts)  # (T, 5, K)
+            own = means[:, MEASURES.index(measure)]
+            return torch.tensor([_at(*rows, success) for rows in zip(means[:, 0], own, strict=True)])
+
+        if measure == "frechet":
+            means = self._means(torch.ones(1, self.values.shape[-1]))[0]
+            return Interval(*[_at(means[0], means.new_tensor(self.frechet), success)] * 3)
+        return bootstrap(there, self.values.shape[-1])[0]
+
+    def strength_at(self, success: float) -> float:
+        """The first strength that reaches a share of success; not a number where none does."""
+        means = self._means(torch.ones(1, self.values.shape[-1]))[0]
+        return _at(means[0], means.new_tensor(self.strengths), success)
+
+    @property
+    def best(self) -> Interval:
+        """Success at the strength where it is highest, with its interval."""
+        return bootstrap(lambda counts: self._means(counts)[:, 0].amax(1), self.values.shape[-1])[0]
+
+
+def _at(success: Tensor, measure: Tensor, level: float) -> float:
+    reached = (success >= level).nonzero()
+    if not len(reached):
+        return torch.nan
+    k = int(reached[0])
+    if k == 0:
+        return float(measure[0])
+    part = (level - success[k - 1]) / (success[k] - success[k - 1])
+    return float(torch.lerp(measure[k - 1], measure[k], part))
+
+
+@torch.no_grad()
+def measure(
+    edit: Method,
+    judge: AnyJudge,
+    latent: Latent,
+    goals: Sequence[AnyGoal],
+    strengths: Sequence[float],
+    real: Tensor | None = None,
+) -> Curve:
+    """Edit pictures, each towards one of several goals, at each strength, and let the judge look.
+
+    Which goal a picture is edited towards depends on what it shows before, and is the same for all methods.
+
+    Args:
+        edit: what is measured, such as ``editor.edit``.
+        judge: reads the attributes that the goals are about.
+        latent: what is edited, 2 pictures or more, better 50 for each goal.
+        goals: each is asked of its share of the pictures.
+        strengths: above 0; 0, where nothing changes, is added.
+        real: (M, E), embeddings of renders to compare edited pictures with; of both kinds more than E.
+
+    Raises:
+        ValueError: if there is no goal, a strength is not above the one before, or ``real`` is given and there are too
+            few pictures to compare.
+    """
+    strengths = (0.0, *map(float, strengths))
+    if not goals or any(b <= a for a, b in pairwise(strengths)) or len(strengths) < 2:
+        raise ValueError(
+            f"give one goal or more, and strengths that rise from above 0. Got {len(goals)} goals and "
+            f"strengths {strengths[1:]}."
+        )
+    witness = Witness(judge, latent.tensor)
+    asked_of = witness.shared_out(goals)
+    if real is not None and (n := int(asked_of.sum())) <= real.shape[1]:
+        raise ValueError(
+            f"a Fréchet distance of {real.shape[1]} features needs more than {real.shape[1]} edited "
+            f"pictures, better 1,000. Got {n} that lack a goal, of {len(latent)}."
+        )
+    values = latent.s.new_full((len(MEASURES), len(goals), len(strengths), len(latent)), torch.nan)
+    embeddings: list[list[Tensor]] = [[] for _ in strengths]
+    with tqdm(total=len(goals) * len(strengths), desc="measuring edits", unit="edit") as bar:
+        for g, goal in enumerate(goals):
+            rows = asked_of[g]
+            asked = edit(latent[rows], goal.prompt) if rows.any() else None
+            for k, strength in enumerate(strengths):
+                if asked is not None:
+                    look = witness.look(asked.with_strength(strength).tensor)
+                    values[:, g, k, rows] = witness.effect(goal, *look, rows)
+                    embeddings[k].append(look[1])
+                bar.update()
+    frechet = () if real is None else tuple(frechet_distance(real, torch.cat(seen)) for seen in embeddings)
+    return Curve(strengths, tuple(goal.prompt for goal in goals), values, frechet)
