@@ -142,7 +142,7 @@ class Witness:
         return torch.stack(asked, dim=1).to(lacks)
 
     def moved(self, after: Tensor, rows: Tensor | slice = slice(None)) -> Tensor:
-        """How far each attribute moved, (m, A), see ``Judge.moved``; not a number where it was or is not seen.
+        """How far each attribute moved, (m, A), see ``AnyJudge.moved``; not a number where it was or is not seen.
 
         Args:
             after: (m, A), as the edited pictures were read.

@@ -249,8 +249,12 @@ def test_the_best_setting_is_the_strongest_of_the_gentle():
     def row(gain, threshold, mean, worst, flips):
         return {"gain": gain, "threshold": threshold, "success_mean": mean, "success_worst": worst, "flips_mean": flips}
 
-    rows = [row(1.0, 0.0, 0.9, 0.5, 0.2), row(1.0, 0.1, 0.8, 0.5, 0.03), row(0.5, 0.1, 0.6, 0.5, 0.01),
-            row(1.0, 0.2, 0.82, 0.1, 0.03)]  # fmt: skip
+    rows = [
+        row(1.0, 0.0, 0.9, 0.5, 0.2),
+        row(1.0, 0.1, 0.8, 0.5, 0.03),
+        row(0.5, 0.1, 0.6, 0.5, 0.01),
+        row(1.0, 0.2, 0.82, 0.1, 0.03),
+    ]
     assert best_setting(rows) == rows[1]  # not the last, which gives one goal up
     assert best_setting(rows[:1]) == rows[0]
 
@@ -315,9 +319,15 @@ def test_measuring_asks_the_method_once_for_a_goal_and_moves_its_strength():
     assert torch.equal(got.values[0, 1, 2][counts], goals[1].reached(reads)[counts].float())
 
 
-@pytest.mark.parametrize(("goals", "strengths"), [((), (1,)), ((Goal(WORLD, "hat", True),), ()),
-                                                  ((Goal(WORLD, "hat", True),), (1, 0.5)),
-                                                  ((Goal(WORLD, "hat", True),), (-1, 1))])  # fmt: skip
+@pytest.mark.parametrize(
+    ("goals", "strengths"),
+    [
+        ((), (1,)),
+        ((Goal(WORLD, "hat", True),), ()),
+        ((Goal(WORLD, "hat", True),), (1, 0.5)),
+        ((Goal(WORLD, "hat", True),), (-1, 1)),
+    ],
+)
 def test_nothing_to_measure_is_refused(goals, strengths):
     editor = tiny_editor()
     with pytest.raises(ValueError, match="give one goal or more, and strengths that rise"):
