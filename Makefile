@@ -4,7 +4,8 @@ VENV   := .venv
 PY     ?= $(VENV)/bin/python
 PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
-JOBS   ?= 1
+# Notebooks at a time; two where nothing is said and there are as many cores.
+AT_A_TIME = $(if $(JOBS),--jobs $(JOBS))
 STAMP  := $(VENV)/.stamp
 # `make book PY=python` uses the environment that is active (conda, say) and makes none.
 ENV    := $(if $(filter $(VENV)/bin/python,$(PY)),$(STAMP))
@@ -19,9 +20,9 @@ export MALLOC_TRIM_THRESHOLD_ ?= 4000000000
 
 help:
 	@echo "make book      run every notebook, build the book; ends with the page to open"
-	@echo "               PARAMS=\"-p device cuda -p seed 3\" passes parameters to the notebooks"
-	@echo "               JOBS=2 runs two at a time: sooner done, but what they measure in seconds counts for less;"
-	@echo "               PARAMS=--brief makes the book from fewer pictures"
+	@echo "               PARAMS=\"-p device cuda -p seed 3\" passes parameters to the notebooks;"
+	@echo "               PARAMS=--brief makes the book from fewer pictures; two notebooks run at a time,"
+	@echo "               with JOBS=1 one: what they measure in seconds counts for more then"
 	@echo "make quick     see that every notebook runs, on little; PARAMS=\"-p domain pets\" in another domain"
 	@echo "make test      run the test suite                (ARGS=\"-k mapper\" to pick)"
 	@echo "make browser   move what readers move, in the built book; needs Chromium"
@@ -49,13 +50,13 @@ $(STAMP): requirements.lock pyproject.toml
 	@touch $@
 
 book: $(ENV)
-	@$(PY) book/build.py --jobs $(JOBS) $(PARAMS)
+	@$(PY) book/build.py $(AT_A_TIME) $(PARAMS)
 
 figures: $(ENV)
-	@$(PY) book/build.py --fresh --no-html --jobs $(JOBS) $(PARAMS)
+	@$(PY) book/build.py --fresh --no-html $(AT_A_TIME) $(PARAMS)
 
 quick: $(ENV)
-	@$(PY) book/build.py --quick --jobs $(JOBS) $(PARAMS)
+	@$(PY) book/build.py --quick $(AT_A_TIME) $(PARAMS)
 
 test: $(ENV)
 	$(PY) -m pytest $(ARGS)

@@ -11,7 +11,7 @@ is stored stays without outputs. The copies land in `_build/src`, a mirror of th
 builds `_build/html`. A notebook is not run again while it, its parameters, the library, the pins and the files that it
 reads are what they were. What a notebook wants to be known of it is in its metadata, under `deltaedit`:
 
-    reads           files of numbers, such as `figures/experiments.csv`; those who write them run before it
+    reads           files, such as `figures/experiments.csv`; those who write them run before it
     needs           further chapters that must have run before it
     quick, brief    what its parameters are with `--quick` and `--brief`, where nothing else is said: enough to see that
                     it runs, too little to mean anything; and enough to say what it says, in half the time
@@ -153,10 +153,11 @@ def about(notebook: Path) -> dict[str, object]:
 
 
 def read_files(root: Path, notebook: Path, figures: object) -> list[Path]:
-    """Those of the files it reads that are there, from where the parameter ``figures`` puts them."""
+    """Those of the files it reads that are there; figures from where the parameter of that name puts them."""
     place = root / "figures" if figures is None else root / "notebooks" / str(figures)
-    names = about(notebook).get("reads", [])
-    return [path for name in names if (path := place / Path(name).relative_to("figures")).exists()]
+    names = map(Path, about(notebook).get("reads", []))
+    paths = [place / name.relative_to("figures") if name.parts[0] == "figures" else root / name for name in names]
+    return [path for path in paths if path.exists()]
 
 
 def digest(*parts: bytes) -> str:

@@ -365,6 +365,11 @@ def test_small_book_builds_and_reads_offline(small_book: Path):
     page = (html / "notebooks/small.html").read_text(encoding="utf-8")
     assert re.search(r'<script[^>]+src="\.\./_static/mathjax/startup\.js', page)
     assert re.search(r'<img[^>]+alt="One grey dot\."', page)
+    icons = (html / "_static/scripts/fontawesome.js").read_text(encoding="utf-8")
+    assert len(icons) < 1e5, "the theme's own brings two thousand icons, a megabyte and a half for each page"
+    named = set(re.findall(r'class="fa-solid fa-([\w-]+)', page))
+    assert named
+    assert [name for name in named if not re.search(rf'\b{name}"?:\[', icons)] == []
     intro = (html / "book/intro.html").read_text(encoding="utf-8")
     assert "Seed 1.0; lines, dots; Fig. 2, Fig. 3." in re.sub(r"<[^>]+>|'", "", intro)
     assert (html / "notebooks/small-dots.html").exists()

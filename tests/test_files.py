@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from deltaedit.files import fingerprint, read_tensors, write_json, write_tensors, write_whole
 from deltaedit.mapper import DeltaMapper
 from deltaedit.metrics import Interval
-from deltaedit.record import write_record
+from deltaedit.record import REVISION, write_record
 from deltaedit.stylegan2 import Generator
 
 
@@ -94,5 +94,5 @@ def test_a_record_is_json_to_everybody(tmp_path):
     write_record(tmp_path / "record.json", measures, seed=7, weights="abc")
     found = json.loads((tmp_path / "record.json").read_text(), parse_constant=refuse)
     assert found["measures"] == {"never": None, "curve": {"1.0": [0.5, None, None]}, "n": 3}
-    assert (found["seed"], found["weights"]) == (7, "abc")
+    assert (found["seed"], found["weights"], found["revision"]) == (7, "abc", REVISION)
     assert found["versions"]["torch"] == torch.__version__
