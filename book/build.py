@@ -353,10 +353,17 @@ def as_webp(png: bytes) -> bytes:
 
 def dark_pictures(stage: Path) -> dict[str, bytes]:
     """What dark pages show instead of the notebooks' figures, by the name that Jupyter Book gives to these."""
-    outputs = (output for path in sorted((stage / "notebooks").glob("*.ipynb"))
-               for cell in nbformat.read(path, as_version=4).cells for output in cell.get("outputs", ()))  # fmt: skip
-    return {hashlib.sha256(b64decode(output.data["image/png"])).hexdigest(): b64decode(output.metadata[DARK])
-            for output in outputs if DARK in output.get("metadata", ())}  # fmt: skip
+    outputs = (
+        output
+        for path in sorted((stage / "notebooks").glob("*.ipynb"))
+        for cell in nbformat.read(path, as_version=4).cells
+        for output in cell.get("outputs", ())
+    )
+    return {
+        hashlib.sha256(b64decode(output.data["image/png"])).hexdigest(): b64decode(output.metadata[DARK])
+        for output in outputs
+        if DARK in output.get("metadata", ())
+    }
 
 
 def lighten(html: Path, dark: dict[str, bytes]) -> None:
@@ -406,8 +413,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "-p", dest="parameters", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="as in papermill"
     )
-    parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1),
-                        help="notebooks at a time, which share the processor's cores")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=min(2, os.cpu_count() or 1),
+        help="notebooks at a time, which share the processor's cores",
+    )
     parser.add_argument("--fresh", action="store_true", help="run every notebook, changed or not")
     parser.add_argument("--no-html", action="store_true", help="run the notebooks only")
     parser.add_argument("--quick", action="store_true", help="run them on little, into _build/quick; draw no pages")
@@ -420,8 +431,11 @@ def main(argv: list[str] | None = None) -> int:
     try:
         seconds = run_notebooks(ROOT, stage, given, arguments.fresh, arguments.jobs, form)
         if len(seconds) == len(toc_notebooks(ROOT)) and not given and not form:  # all of it, as it is stored
-            measures = {"seconds": seconds, "all notebooks (s)": round(time.perf_counter() - start),
-                        "peak memory of a notebook (GB)": round(peak_memory(), 2)}
+            measures = {
+                "seconds": seconds,
+                "all notebooks (s)": round(time.perf_counter() - start),
+                "peak memory of a notebook (GB)": round(peak_memory(), 2),
+            }
             write_record(ROOT / "figures/book.json", measures, jobs=arguments.jobs)
         page = None if arguments.no_html or arguments.quick else build_pages(ROOT, stage)
     except (FileNotFoundError, ValueError, RuntimeError) as error:

@@ -32,8 +32,22 @@ from deltaedit.record import REVISION, digest
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOK = runner.chapters(ROOT)["one_experiment"]
-COLUMNS = ("question", "variant", "domain", "seed", "strength", "measure", "value", "low", "high", "seconds", "device",
-           "torch", "weights", "result")  # fmt: skip
+COLUMNS = (
+    "question",
+    "variant",
+    "domain",
+    "seed",
+    "strength",
+    "measure",
+    "value",
+    "low",
+    "high",
+    "seconds",
+    "device",
+    "torch",
+    "weights",
+    "result",
+)
 WRITTEN = {"measures", "parameters", "seed", "weights", "seconds", "device", "versions"}
 """What a run writes: see ``record.write_record``. A measure is a value with the ends of its interval."""
 
@@ -64,42 +78,75 @@ SHIPPED = 4000  # steps that the mappers which ship were trained for; all but me
 GRID: tuple[Experiment, ...] = (
     *varied("condition", unit_delta={}, delta={"condition": "delta"}, target={"condition": "target"}),
     *varied("source in the condition", yes={}, no={"sees_source": False}),
-    *varied("space", S={}, S_without_mask={"relevance": "none"}, W_plus={"space": "w_plus"},
-            W_plus_in_one_group={"space": "w_plus", "groups": 1}),
+    *varied(
+        "space",
+        S={},
+        S_without_mask={"relevance": "none"},
+        W_plus={"space": "w_plus"},
+        W_plus_in_one_group={"space": "w_plus", "groups": 1},
+    ),
     *varied("groups", three={}, one={"groups": 1}),
     *varied("loss", both={}, mse={"loss": "mse"}, cosine={"loss": "cosine"}),
-    *(Experiment("pictures", f"{n:,}", {"pictures": n} if n != 20_000 else {})
-      for n in (1000, 3000, 10_000, 20_000, 50_000, 200_000)),
+    *(
+        Experiment("pictures", f"{n:,}", {"pictures": n} if n != 20_000 else {})
+        for n in (1000, 3000, 10_000, 20_000, 50_000, 200_000)
+    ),
     *(Experiment("steps", f"{n:,}", {"steps": n} if n != 2000 else {}) for n in (250, 1000, 2000, 4000, 8000)),
     *(Experiment("threshold", f"{x:g}", {"threshold": x}) for x in (0.0, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)),
     *varied("relevance", regression={}, none={"relevance": "none"}, differences={"relevance": "differences"}),
     Experiment("differences", "none, regression", {}),
-    *(Experiment("differences", f"{n} pictures, {x:g}", {"relevance": "differences", "n_latents": n, "threshold": x})
-      for n in (16, 100) for x in (0.2, 0.4)),
+    *(
+        Experiment("differences", f"{n} pictures, {x:g}", {"relevance": "differences", "n_latents": n, "threshold": x})
+        for n in (16, 100)
+        for x in (0.2, 0.4)
+    ),
     *varied("templates", all={}, one={"templates": 1}),
     *varied("CLIP", medium={}, small={"clip": "small"}, tiny={"clip": "tiny"}),
     *varied("supervision", pictures={}, captions={"supervision": "captions"}),
     # Methods have knobs: the best value of each should lie within its range, not at an end.
-    *(Experiment("method", name, parameters, {"steps": SHIPPED}) for name, parameters in (
-        ("DeltaEdit", {}), *((f"DeltaEdit, {x:g}", {"threshold": x}) for x in (0.1, 0.3, 0.4, 0.5, 0.6)),
-        ("captions", {"supervision": "captions"}),
-        *((f"captions, {x:g}", {"supervision": "captions", "threshold": x}) for x in (0.1, 0.3, 0.4, 0.5)),
-        ("random direction", {"method": "random direction"}))),
-    *(Experiment("method", name, {"method": "linear boundary", **knob}) for name, knob in (
-        ("linear boundary", {}), ("linear boundary, conditional", {"knob": 1}))),
-    *(Experiment("method", f"global directions, {x:g}", {"method": "global directions", "n_latents": 100, "knob": x})
-      for x in (0.2, 0.25, 0.3, 0.4, 0.5, 0.6)),
-    *(Experiment("method", f"latent optimization, {x:g}",
-                 {"method": "latent optimization", "knob": x, "n_judged": 240})  # each picture is dear
-      for x in (0.0005, 0.002, 0.008)),
+    *(
+        Experiment("method", name, parameters, {"steps": SHIPPED})
+        for name, parameters in (
+            ("DeltaEdit", {}),
+            *((f"DeltaEdit, {x:g}", {"threshold": x}) for x in (0.1, 0.3, 0.4, 0.5, 0.6)),
+            ("captions", {"supervision": "captions"}),
+            *((f"captions, {x:g}", {"supervision": "captions", "threshold": x}) for x in (0.1, 0.3, 0.4, 0.5)),
+            ("random direction", {"method": "random direction"}),
+        )
+    ),
+    *(
+        Experiment("method", name, {"method": "linear boundary", **knob})
+        for name, knob in (("linear boundary", {}), ("linear boundary, conditional", {"knob": 1}))
+    ),
+    *(
+        Experiment("method", f"global directions, {x:g}", {"method": "global directions", "n_latents": 100, "knob": x})
+        for x in (0.2, 0.25, 0.3, 0.4, 0.5, 0.6)
+    ),
+    *(
+        Experiment(
+            "method", f"latent optimization, {x:g}", {"method": "latent optimization", "knob": x, "n_judged": 240}
+        )  # each picture is dear
+        for x in (0.0005, 0.002, 0.008)
+    ),
     *(Experiment("method", f"latent mapper, {x:g}", {"method": "latent mapper", "knob": x}) for x in (0.8, 3.2, 12.8)),
-)  # fmt: skip
+)
 
-FULL: dict[str, Any] = {"pictures": 20_000, "steps": 2000, "n_judged": 1200, "goals": 24,
-                        "strengths": [0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.5, 4.0]}  # fmt: skip
+FULL: dict[str, Any] = {
+    "pictures": 20_000,
+    "steps": 2000,
+    "n_judged": 1200,
+    "goals": 24,
+    "strengths": [0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.5, 4.0],
+}
 """What all runs have in common where an experiment says nothing else."""
-REDUCED: dict[str, Any] = {**FULL, "pictures": 3000, "steps": 400, "n_judged": 120, "goals": 6,
-                           "strengths": [0.35, 0.75, 1.5, 2.5]}  # fmt: skip
+REDUCED: dict[str, Any] = {
+    **FULL,
+    "pictures": 3000,
+    "steps": 400,
+    "n_judged": 120,
+    "goals": 6,
+    "strengths": [0.35, 0.75, 1.5, 2.5],
+}
 """The same, on little: enough to see which way it goes, with wide intervals, in a minute each."""
 
 
@@ -138,8 +185,14 @@ class Planned(NamedTuple):
         return self.experiment.question, self.experiment.variant, self.result
 
 
-def plan(experiments: Sequence[Experiment], *, notebook: str | Path = NOTEBOOK, domain: str = "portraits",
-         seeds: Sequence[int] = (0,), **common: Any) -> list[Planned]:  # fmt: skip
+def plan(
+    experiments: Sequence[Experiment],
+    *,
+    notebook: str | Path = NOTEBOOK,
+    domain: str = "portraits",
+    seeds: Sequence[int] = (0,),
+    **common: Any,
+) -> list[Planned]:
     """The runs of some experiments, all with one seed, then all with the next: a night cut short has finished some.
 
     Raises:
@@ -152,16 +205,26 @@ def plan(experiments: Sequence[Experiment], *, notebook: str | Path = NOTEBOOK, 
         for experiment in experiments:
             parameters = {**common, **experiment.parameters, "domain": str(domain), "seed": seed}
             if unknown := set(parameters) - known:
-                raise ValueError(f"{notebook.name} has no parameter {min(unknown)!r}, which {experiment.question!r} "
-                                 f"gives; there are {', '.join(sorted(known))}.")  # fmt: skip
+                raise ValueError(
+                    f"{notebook.name} has no parameter {min(unknown)!r}, which {experiment.question!r} "
+                    f"gives; there are {', '.join(sorted(known))}."
+                )
             runs.append(Planned(experiment, parameters, digest(parameters, REVISION)))
     return runs
 
 
-def run(experiments: Sequence[Experiment], out: str | Path, *, notebook: str | Path = NOTEBOOK,
-        domain: str = "portraits", seeds: Sequence[int] = (0,), jobs: int = 2,
-        done: Collection[tuple[str, str, str]] = (), each: Callable[[list[dict[str, Any]]], None] | None = None,
-        **common: Any) -> list[dict[str, Any]]:  # fmt: skip
+def run(
+    experiments: Sequence[Experiment],
+    out: str | Path,
+    *,
+    notebook: str | Path = NOTEBOOK,
+    domain: str = "portraits",
+    seeds: Sequence[int] = (0,),
+    jobs: int = 2,
+    done: Collection[tuple[str, str, str]] = (),
+    each: Callable[[list[dict[str, Any]]], None] | None = None,
+    **common: Any,
+) -> list[dict[str, Any]]:
     """Run what is not done yet, several at a time, and give all results.
 
     Args:
@@ -184,14 +247,19 @@ def run(experiments: Sequence[Experiment], out: str | Path, *, notebook: str | P
         RuntimeError: if runs failed, after the others have ended; the message names them and where their notebooks are.
     """
     notebook, place = Path(notebook).resolve(), Path(out).resolve() / weights(domain)
-    wanted = [(planned, place / f"{planned.result}.json")
-              for planned in plan(experiments, notebook=notebook, domain=domain, seeds=seeds, **common)
-              if planned.row not in done]  # fmt: skip
+    wanted = [
+        (planned, place / f"{planned.result}.json")
+        for planned in plan(experiments, notebook=notebook, domain=domain, seeds=seeds, **common)
+        if planned.row not in done
+    ]
 
     def results() -> list[dict[str, Any]]:
         found = [(planned, read(path, place.name)) for planned, path in wanted]
-        return [{**dict(zip(("question", "variant", "result"), planned.row, strict=True)), **result}
-                for planned, result in found if result]  # fmt: skip
+        return [
+            {**dict(zip(("question", "variant", "result"), planned.row, strict=True)), **result}
+            for planned, result in found
+            if result
+        ]
 
     todo = {path: {**planned.parameters, "out": str(path)} for planned, path in wanted if not read(path, place.name)}
 
@@ -229,8 +297,10 @@ def read(path: str | Path, made_from: str | None = None) -> dict[str, Any] | Non
     except (OSError, ValueError, AttributeError):
         return None
     if made_from is not None and result["weights"] != made_from:
-        raise ValueError(f"{path} was measured on other weights, {result['weights']}, and these are {made_from}: move "
-                         "it away, and it is measured again.")  # fmt: skip
+        raise ValueError(
+            f"{path} was measured on other weights, {result['weights']}, and these are {made_from}: move "
+            "it away, and it is measured again."
+        )
     return result
 
 
@@ -238,10 +308,17 @@ def rows(results: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """One tidy table of results: a row for each run, measure and, where it is one of a curve, strength; ``COLUMNS``."""
     out = []
     for result in results:
-        about = {"question": result["question"], "variant": result["variant"], "seed": result["seed"],
-                 "domain": result["parameters"]["domain"], "seconds": round(result["seconds"], 1),
-                 "device": result["device"], "torch": result["versions"]["torch"],
-                 "weights": result["weights"], "result": result["result"]}  # fmt: skip
+        about = {
+            "question": result["question"],
+            "variant": result["variant"],
+            "seed": result["seed"],
+            "domain": result["parameters"]["domain"],
+            "seconds": round(result["seconds"], 1),
+            "device": result["device"],
+            "torch": result["versions"]["torch"],
+            "weights": result["weights"],
+            "result": result["result"],
+        }
         for name, interval in result["measures"].items():
             measure, _, strength = name.partition(" at strength ")
             value, low, high = (float("nan") if x is None else round(x, 4) for x in interval)
@@ -274,8 +351,10 @@ def read_csv(path: str | Path, domain: str | None = None) -> list[dict[str, Any]
         table = [row for row in csv.DictReader(file) if domain in (None, row["domain"])]
     made_from = None if domain is None or not table else weights(domain)
     if made_from and (other := {row["weights"] for row in table} - {made_from}):
-        raise ValueError(f"{path} holds what was measured on other weights, {', '.join(sorted(other))}, and these are "
-                         f"{made_from}: run the experiments again.")  # fmt: skip
+        raise ValueError(
+            f"{path} holds what was measured on other weights, {', '.join(sorted(other))}, and these are "
+            f"{made_from}: run the experiments again."
+        )
     numbers = ("value", "low", "high", "seconds")
     return [{**row, **{name: float(row[name] or "nan") for name in numbers}, "seed": int(row["seed"])} for row in table]
 
@@ -296,8 +375,9 @@ def complete(table: Iterable[dict[str, Any]], *questions: str) -> list[dict[str,
     return [row for row in table if (row["question"], row["seed"]) in whole]
 
 
-def summary(table: Iterable[dict[str, Any]], question: str, measure: str,
-            strength: float | None = None) -> dict[str, Interval]:  # fmt: skip
+def summary(
+    table: Iterable[dict[str, Any]], question: str, measure: str, strength: float | None = None
+) -> dict[str, Interval]:
     """A measure of every variant of a question, the seeds together, see ``metrics.pooled``.
 
     Args:
@@ -327,8 +407,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--reduced", action="store_true", help="on little: which way it goes, in minutes")
     parser.add_argument("--notebook", type=Path, default=NOTEBOOK)
     parser.add_argument("--out", type=Path, default=ROOT / "runs/experiments", help="results, by weights")
-    parser.add_argument("--table", type=Path,
-                        help="CSV that every result goes to, in the place of older ones; what it has is not run again")
+    parser.add_argument(
+        "--table",
+        type=Path,
+        help="CSV that every result goes to, in the place of older ones; what it has is not run again",
+    )
     arguments = parser.parse_args(argv)
     try:
         chosen, common = choose(arguments.only), REDUCED if arguments.reduced else FULL
@@ -366,8 +449,12 @@ def _shared(had: Sequence[dict[str, Any]], lacking: Iterable[tuple[str, str, str
     runs: dict[str, dict[tuple[str, str, str], list[dict[str, Any]]]] = {}
     for row in had:
         runs.setdefault(row["result"], {}).setdefault(_row(row), []).append(row)
-    return [{**row, "question": question, "variant": variant} for question, variant, result in lacking
-            if result in runs for row in next(iter(runs[result].values()))]  # fmt: skip
+    return [
+        {**row, "question": question, "variant": variant}
+        for question, variant, result in lacking
+        if result in runs
+        for row in next(iter(runs[result].values()))
+    ]
 
 
 def _row(row: dict[str, Any]) -> tuple[str, str, str]:

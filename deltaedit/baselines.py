@@ -109,8 +109,9 @@ class WPlus(Method):
         generator, got = editor.generator, (mapper.config.dims, mapper.config.feature_dim)
         fits = ((generator.w_avg.shape[-1],) * generator.num_ws, editor.clip.dim)
         if (tuple(got[0]), got[1]) != fits:
-            raise ValueError(f'the mapper must be trained with space="w_plus", for {fits}: widths and feature size. '
-                             f"Got {got}.")  # fmt: skip
+            raise ValueError(
+                f'the mapper must be trained with space="w_plus", for {fits}: widths and feature size. Got {got}.'
+            )
         self.mapper = mapper.to(editor.device).eval()
 
     @torch.no_grad()
@@ -176,8 +177,15 @@ class LatentOptimization(Method):
 
     name = "StyleCLIP latent optimization"
 
-    def __init__(self, editor: Editor, steps: int = 300, lr: float = 0.1, l2: float = 0.008,
-                 identity: Identity | None = None, identity_weight: float = 0.005) -> None:  # fmt: skip
+    def __init__(
+        self,
+        editor: Editor,
+        steps: int = 300,
+        lr: float = 0.1,
+        l2: float = 0.008,
+        identity: Identity | None = None,
+        identity_weight: float = 0.005,
+    ) -> None:
         super().__init__(editor)
         if steps < 1 or not lr > 0 or not l2 >= 0:
             raise ValueError(f"steps and lr must be positive, and l2 not negative. Got {steps}, {lr} and {l2}.")
@@ -271,8 +279,13 @@ class LatentMapper(Method):
 
     name = "StyleCLIP latent mapper"
 
-    def __init__(self, editor: Editor, folder: str | Path, config: LatentMapperTraining = LatentMapperTraining(),
-                 identity: Identity | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        editor: Editor,
+        folder: str | Path,
+        config: LatentMapperTraining = LatentMapperTraining(),
+        identity: Identity | None = None,
+    ) -> None:
         super().__init__(editor)
         self.folder, self.config, self.identity = Path(folder), config, identity
         self.history: dict[str, list[dict[str, float]]] = {}
@@ -295,8 +308,14 @@ class LatentMapper(Method):
         editor, config, generator = self.editor, self.config, self.editor.generator
         text, device = editor.text_feature(prompt), editor.device
         hook = self.identity and getattr(self.identity, "__qualname__", type(self.identity).__qualname__)
-        about = {**asdict(config), "prompt": prompt, "truncation": editor.domain.truncation, "identity": hook,
-                 "generator": generator.fingerprint(), "clip": editor.clip.fingerprint()}  # fmt: skip
+        about = {
+            **asdict(config),
+            "prompt": prompt,
+            "truncation": editor.domain.truncation,
+            "identity": hook,
+            "generator": generator.fingerprint(),
+            "clip": editor.clip.fingerprint(),
+        }
         place = self.folder / hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]
         with torch.random.fork_rng(devices=[]):  # the caller's randomness stays as it is
             torch.manual_seed(config.seed)
@@ -319,9 +338,16 @@ class LatentMapper(Method):
             return {"loss": loss, "clip": apart, "moved": moved}
 
         self.history[prompt] = fit(
-            step, config.steps, carries={"mapper": mapper, "optimizer": optimizer}, folder=place, seed=config.seed,
-            describes=about, device=device, log_every=max(1, min(50, config.steps // 10)), name=f"mapper: {prompt}",
-        )  # fmt: skip
+            step,
+            config.steps,
+            carries={"mapper": mapper, "optimizer": optimizer},
+            folder=place,
+            seed=config.seed,
+            describes=about,
+            device=device,
+            log_every=max(1, min(50, config.steps // 10)),
+            name=f"mapper: {prompt}",
+        )
         return self._mappers.setdefault(prompt, mapper.eval())
 
 
@@ -343,8 +369,13 @@ class LinearBoundary(Method):
 
     name = "InterFaceGAN linear boundary"
 
-    def __init__(self, editor: Editor, boundaries: Mapping[str, Tensor], alpha: float = 3.0,
-                 beside: Mapping[str, Sequence[str]] | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        editor: Editor,
+        boundaries: Mapping[str, Tensor],
+        alpha: float = 3.0,
+        beside: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
         super().__init__(editor)
         self.boundaries, self.alpha, self.beside = dict(boundaries), alpha, dict(beside or {})
         self.accuracy: dict[str, float] = {}
@@ -354,8 +385,16 @@ class LinearBoundary(Method):
                 raise ValueError(f"the boundary of {prompt!r} must have shape ({width},). Got {tuple(normal.shape)}.")
 
     @classmethod
-    def fit(cls, editor: Editor, w: Tensor, labels: Mapping[str, Tensor], *, alpha: float = 3.0,
-            beside: Mapping[str, Sequence[str]] | None = None, seed: int = 0) -> LinearBoundary:  # fmt: skip
+    def fit(
+        cls,
+        editor: Editor,
+        w: Tensor,
+        labels: Mapping[str, Tensor],
+        *,
+        alpha: float = 3.0,
+        beside: Mapping[str, Sequence[str]] | None = None,
+        seed: int = 0,
+    ) -> LinearBoundary:
         """Fit a linear support vector machine for each prompt, to as many samples that show it as that do not.
 
         Seven in ten are for fitting, the others for ``accuracy``, as in the paper.
@@ -372,8 +411,10 @@ class LinearBoundary(Method):
         boundaries, accuracy = {}, {}
         for prompt, label in labels.items():
             if label.shape != w.shape[:1] or w.ndim != 2:
-                raise ValueError(f"{prompt!r} needs a label for each w, (n,) for (n, w_dim). "
-                                 f"Got {tuple(label.shape)} and {tuple(w.shape)}.")  # fmt: skip
+                raise ValueError(
+                    f"{prompt!r} needs a label for each w, (n,) for (n, w_dim). "
+                    f"Got {tuple(label.shape)} and {tuple(w.shape)}."
+                )
             kinds = [(label == kind).nonzero()[:, 0].cpu() for kind in (0, 1)]
             if (least := min(map(len, kinds))) < 10:
                 counts = f"{len(kinds[1])} and {len(kinds[0])}"
@@ -458,8 +499,9 @@ def style_spread(generator: AnyGenerator, n: int = 4096, seed: int = 0) -> Tenso
     return generator.styles(sample_w(generator, n, seed)).std(0)
 
 
-def _apart(editor: Editor, w_plus: Tensor, text: Tensor, identity: Identity | None,
-           original: Tensor | None) -> tuple[Tensor, Tensor]:  # fmt: skip
+def _apart(
+    editor: Editor, w_plus: Tensor, text: Tensor, identity: Identity | None, original: Tensor | None
+) -> tuple[Tensor, Tensor]:
     """CLIP's distance (B,) of what is drawn from the text, and how far it is from the same person (B,), or 0."""
     image = editor.generator.synthesize(editor.generator.styles(w_plus), w_plus)
     apart = 1 - editor.clip.encode_image(image.clamp(-1.5, 1.5)) @ text  # as in ``inversion.distance``

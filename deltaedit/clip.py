@@ -71,9 +71,17 @@ class ClipEncoder(nn.Module):
     1.0...
     """
 
-    def __init__(self, model: nn.Module, tokenizer: Tokenizer, name: str, pretrained: str | None = None,
-                 templates: Sequence[str] = TEMPLATES, token_ids: Iterable[int] | None = None,
-                 config: dict[str, Any] | None = None, preprocessing: str = "clip") -> None:  # fmt: skip
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: Tokenizer,
+        name: str,
+        pretrained: str | None = None,
+        templates: Sequence[str] = TEMPLATES,
+        token_ids: Iterable[int] | None = None,
+        config: dict[str, Any] | None = None,
+        preprocessing: str = "clip",
+    ) -> None:
         super().__init__()
         if preprocessing not in PREPROCESSINGS:
             raise ValueError(f"preprocessing must be one of {PREPROCESSINGS}. Got {preprocessing!r}.")
@@ -97,9 +105,15 @@ class ClipEncoder(nn.Module):
         return self.model.encode_text(tokens.to(self.device)).shape[1]
 
     @classmethod
-    def from_open_clip(cls, name: str, pretrained: str | None = None, device: str | torch.device = "cpu",
-                       templates: Sequence[str] = TEMPLATES, preprocessing: str = "clip",
-                       **options: Any) -> ClipEncoder:  # fmt: skip
+    def from_open_clip(
+        cls,
+        name: str,
+        pretrained: str | None = None,
+        device: str | torch.device = "cpu",
+        templates: Sequence[str] = TEMPLATES,
+        preprocessing: str = "clip",
+        **options: Any,
+    ) -> ClipEncoder:
         """An encoder from open_clip's registry, such as ``("ViT-B-32", "openai")``; this may download its weights.
 
         SigLIP's tokenizer, and those of some others, are on the Hugging Face hub: they may be downloaded too.
@@ -144,11 +158,14 @@ class ClipEncoder(nn.Module):
         if about.get("kind") != "clip":
             raise ValueError(f"{path} holds no CLIP but {about.get('kind', 'something else')!r}: check the path.")
         if about["pretrained"]:
-            encoder = cls.from_open_clip(about["name"], about["pretrained"], templates=about["templates"],
-                                         preprocessing=preprocessing)  # fmt: skip
+            encoder = cls.from_open_clip(
+                about["name"], about["pretrained"], templates=about["templates"], preprocessing=preprocessing
+            )
             if encoder.fingerprint() != about["fingerprint"]:
-                raise ValueError(f"{path} was saved with other weights than {about['name']} {about['pretrained']} now "
-                                 "has: fetch those it was saved with, or make the domain again.")  # fmt: skip
+                raise ValueError(
+                    f"{path} was saved with other weights than {about['name']} {about['pretrained']} now "
+                    "has: fetch those it was saved with, or make the domain again."
+                )
             return encoder.to(device)
         ids = tensors.pop("token_ids", None)
         try:
@@ -163,8 +180,9 @@ class ClipEncoder(nn.Module):
             raise ValueError(f"{path} does not fit the model it describes ({reason}): make it again.") from None
         model.visual.image_mean, model.visual.image_std = about["mean"], about["std"]
         model.visual.preprocess_cfg = {"interpolation": about.get("interpolation", "bicubic")}
-        return cls(model, tokenizer, about["name"], None, about["templates"], ids, about["config"],
-                   preprocessing).to(device)  # fmt: skip
+        return cls(model, tokenizer, about["name"], None, about["templates"], ids, about["config"], preprocessing).to(
+            device
+        )
 
     def save(self, path: str | Path) -> None:
         """Write a safetensors file: matrices in half precision, only the trained tokens; published weights by name.
@@ -174,12 +192,22 @@ class ClipEncoder(nn.Module):
         """
         own = type(self.model) in MODELS and type(self.tokenizer) in TOKENIZERS
         if not (self.pretrained or own):
-            raise ValueError(f"{self.name} with weights of its own cannot be saved: model and tokenizer must be of "
-                             f"open_clip's classes, got {type(self.model).__name__} and "
-                             f"{type(self.tokenizer).__name__}.")  # fmt: skip
-        about = {"kind": "clip", "name": self.name, "pretrained": self.pretrained, "config": self.config,
-                 "mean": self.mean, "std": self.std, "interpolation": self.interpolation, "templates": self.templates,
-                 "fingerprint": self.fingerprint()}  # fmt: skip
+            raise ValueError(
+                f"{self.name} with weights of its own cannot be saved: model and tokenizer must be of "
+                f"open_clip's classes, got {type(self.model).__name__} and "
+                f"{type(self.tokenizer).__name__}."
+            )
+        about = {
+            "kind": "clip",
+            "name": self.name,
+            "pretrained": self.pretrained,
+            "config": self.config,
+            "mean": self.mean,
+            "std": self.std,
+            "interpolation": self.interpolation,
+            "templates": self.templates,
+            "fingerprint": self.fingerprint(),
+        }
         write_tensors(path, {} if self.pretrained else self._stored(), about)
 
     def fingerprint(self) -> str:
@@ -268,8 +296,9 @@ class ClipEncoder(nn.Module):
             raise ValueError("there must be at least one prompt, got an empty list.")
         if cut := [prompt for prompt, whole in zip(prompts, self.fits(prompts), strict=True) if not whole]:
             start = textwrap.shorten(cut[0], 60, placeholder=" …")
-            warnings.warn(f"«{start}» is longer than the context of {self.context_length} tokens and was cut.",
-                          stacklevel=2)  # fmt: skip
+            warnings.warn(
+                f"«{start}» is longer than the context of {self.context_length} tokens and was cut.", stacklevel=2
+            )
         if unknown := self.unknown_words(prompts):
             words = ", ".join(f"«{word}»" for word in unknown)
             warnings.warn(f"this CLIP never saw {words}: expect little of it.", stacklevel=2)
@@ -333,8 +362,10 @@ def _build(config: dict[str, Any]) -> nn.Module:
     with _fetching(text.get("hf_model_name", ""), "copy it into the cache of Hugging Face"):
         other = config.get("custom_text") or "hf_model_name" in text
         model = open_clip.CoCa if "multimodal_cfg" in config else open_clip.CustomTextCLIP if other else open_clip.CLIP
-        parts = {"vision_cfg": config["vision_cfg"] | {"timm_model_pretrained": False},
-                 "text_cfg": text | {"hf_model_pretrained": False}}  # fmt: skip
+        parts = {
+            "vision_cfg": config["vision_cfg"] | {"timm_model_pretrained": False},
+            "text_cfg": text | {"hf_model_pretrained": False},
+        }
         return model(**{key: value for key, value in (config | parts).items() if key != "custom_text"})
 
 
@@ -355,11 +386,14 @@ def _fetching(what: str, instead: str) -> Iterator[None]:
     except (ImportError, OSError, RuntimeError) as error:
         reason = textwrap.shorten(str(error), 160, placeholder=" …").rstrip(".")
         if isinstance(error, ImportError) or "pip install" in reason:
-            raise ImportError(f"{what} takes a library that is not installed ({reason}): "
-                              "pip install 'transformers[sentencepiece]'.") from None  # fmt: skip
+            raise ImportError(
+                f"{what} takes a library that is not installed ({reason}): pip install 'transformers[sentencepiece]'."
+            ) from None
         if isinstance(error, OSError) or "download" in reason:
-            raise FileNotFoundError(f"{what} is neither on this machine nor can it be fetched ({reason}): connect to "
-                                    f"the network once, or {instead}.") from None  # fmt: skip
+            raise FileNotFoundError(
+                f"{what} is neither on this machine nor can it be fetched ({reason}): connect to "
+                f"the network once, or {instead}."
+            ) from None
         raise
 
 

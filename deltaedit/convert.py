@@ -23,9 +23,16 @@ if TYPE_CHECKING:
 Part = TypeVar("Part")
 
 
-def convert(folder: str | Path, *, generator: str | Path | None = None, mapper: str | Path | None = None,
-            relevance: str | Path | None = None, encoder: str | Path | None = None, clip: str | None = None,
-            domain: Domain | None = None) -> None:  # fmt: skip
+def convert(
+    folder: str | Path,
+    *,
+    generator: str | Path | None = None,
+    mapper: str | Path | None = None,
+    relevance: str | Path | None = None,
+    encoder: str | Path | None = None,
+    clip: str | None = None,
+    domain: Domain | None = None,
+) -> None:
     """Read the parts of a domain from files of any format that ``checkpoints`` knows, and write them to a folder.
 
     Parts that the folder has and that are not given stay; all are checked against each other before anything is
@@ -43,8 +50,7 @@ def convert(folder: str | Path, *, generator: str | Path | None = None, mapper: 
         ValueError: if a file cannot be read, or the parts do not fit each other.
     """
     folder = Path(folder)
-    given = {GENERATOR: generator, MAPPER: mapper, RELEVANCE: relevance,
-             ENCODER: encoder}  # fmt: skip
+    given = {GENERATOR: generator, MAPPER: mapper, RELEVANCE: relevance, ENCODER: encoder}
     there = {name: path or (folder / name if (folder / name).exists() else None) for name, path in given.items()}
     if there[GENERATOR] is None:
         raise ValueError(f"{folder} has no generator yet: give one too.")
@@ -120,8 +126,10 @@ def main(argv: list[str] | None = None) -> None:
     except (ValueError, OSError, ImportError) as error:
         sys.exit(str(error))
     if lacks := [part for part in (CLIP, MAPPER) if not (folder / part).exists()]:
-        print(f"{folder} is no editor yet, it lacks {' and '.join(lacks)}: convert takes --clip ViT-B-32:openai, and "
-              "a mapper can be trained.")  # fmt: skip
+        print(
+            f"{folder} is no editor yet, it lacks {' and '.join(lacks)}: convert takes --clip ViT-B-32:openai, and "
+            "a mapper can be trained."
+        )
 
 
 if __name__ == "__main__":

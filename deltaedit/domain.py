@@ -126,5 +126,3 @@ def check_fit(
         got, fits = (encoder.config.num_ws, encoder.config.w_dim), (generator.num_ws, generator.w_avg.shape[-1])
         if got != fits:
             raise ValueError(f"encoder and generator must have w_plus of one shape. Got {got} and {fits}.")
-
-

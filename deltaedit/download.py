@@ -83,22 +83,36 @@ _ALL = (
         Domain("ffhq", "face", align=True),
         1024,
         _drive(
-            "ffhq/stylegan2-ffhq-config-f.pt", "1EM87UquaoQmk17Q8d5kYIAHqu0dkYqdT", size=381_462_551, licence=NC,
+            "ffhq/stylegan2-ffhq-config-f.pt",
+            "1EM87UquaoQmk17Q8d5kYIAHqu0dkYqdT",
+            size=381_462_551,
+            licence=NC,
             checksum="sha256:bae494ef77e32a9cd1792a81a3c167692a0e64f6bcd8b06592ff42917e2ed46e",
         ),
         _drive(
-            "ffhq/net_face.pth", "1Mb2WiELoVDPDIi24tIfoWsjn1l2xTjtZ", size=331_066_573,
+            "ffhq/net_face.pth",
+            "1Mb2WiELoVDPDIi24tIfoWsjn1l2xTjtZ",
+            size=331_066_573,
             checksum="sha256:f71dc9c1e1dfc29409a80d0f8c35c11f80ab503c79e43fb7e73f7ba3c27a75e2",
         ),
-        RemoteFile("ffhq/fs3.npy", f"{STYLECLIP}global_directions/npy/ffhq/fs3.npy",
-                   "git:ef9dc0a49a4e2ffe1c81b8632baab6e3a4466726", 6_193_280, "MIT"),
+        RemoteFile(
+            "ffhq/fs3.npy",
+            f"{STYLECLIP}global_directions/npy/ffhq/fs3.npy",
+            "git:ef9dc0a49a4e2ffe1c81b8632baab6e3a4466726",
+            6_193_280,
+            "MIT",
+        ),
         _e4e("ffhq", "ffhq", 1_201_649_680, "2ace1d9a8c05c10a399bcd500b8dda118f759ff1aac89dbdab7435f2136a0999"),
     ),
     Published(
         Domain("ffhq512", "face", align=True),
         512,
-        _nvidia("ffhq512", f"{NGC}stylegan2-ffhq-512x512.pkl", 364_000_000,
-                "d2b1c92f41ce8a64c55f7a75ef06c4c0eef9e17b1eb29aae8c10fb37b3e60478"),
+        _nvidia(
+            "ffhq512",
+            f"{NGC}stylegan2-ffhq-512x512.pkl",
+            364_000_000,
+            "d2b1c92f41ce8a64c55f7a75ef06c4c0eef9e17b1eb29aae8c10fb37b3e60478",
+        ),
     ),
     Published(
         Domain("ffhq256", "face", align=True),
@@ -108,21 +122,33 @@ _ALL = (
     Published(
         Domain("metfaces", "face", align=True),
         1024,
-        _nvidia("metfaces", f"{ADA}metfaces.pkl", 382_000_000,
-                "880a460d011a3696c088f58f5844b44271b17903963f2671f96f72dfbce5f76f"),
+        _nvidia(
+            "metfaces",
+            f"{ADA}metfaces.pkl",
+            382_000_000,
+            "880a460d011a3696c088f58f5844b44271b17903963f2671f96f72dfbce5f76f",
+        ),
     ),
     # StyleCLIP's relevance of afhqcat and afhqdog is of the TensorFlow networks, and its script stops at 128 px.
     Published(
         Domain("afhqcat", "cat"),
         512,
-        _nvidia("afhqcat", f"{NGC}stylegan2-afhqcat-512x512.pkl", 364_000_000,
-                "17a83abee464242f8bb40dc6363d33c2fb087066b68fc0147677fdbf21f7a7a9"),
+        _nvidia(
+            "afhqcat",
+            f"{NGC}stylegan2-afhqcat-512x512.pkl",
+            364_000_000,
+            "17a83abee464242f8bb40dc6363d33c2fb087066b68fc0147677fdbf21f7a7a9",
+        ),
     ),
     Published(
         Domain("afhqdog", "dog"),
         512,
-        _nvidia("afhqdog", f"{ADA}afhqdog.pkl", 364_000_000,
-                "f124ff3f23206052473a7212cbc1f4e095a73c231500411e9c3b81a11eac3662"),
+        _nvidia(
+            "afhqdog",
+            f"{ADA}afhqdog.pkl",
+            364_000_000,
+            "f124ff3f23206052473a7212cbc1f4e095a73c231500411e9c3b81a11eac3662",
+        ),
     ),
     Published(Domain("afhqwild", "wild animal"), 512, _nvidia("afhqwild", f"{ADA}afhqwild.pkl", 364_000_000)),
     Published(
@@ -134,24 +160,27 @@ _ALL = (
         Domain("lsunchurch", "church"),
         256,
         _lsun("lsunchurch", "church", 120_878_283, "596f59f0ab72d3d5e821846dbf53fff0406c0103ff4fa46ae0a2508d80b3a2d0"),
-        encoder=_e4e("lsunchurch", "church", 959_033_364,
-                     "590f00e84b6461ba05467f7b0c705972f0ed729f4e399d3e21bfdb1b781e1c93"),
+        encoder=_e4e(
+            "lsunchurch", "church", 959_033_364, "590f00e84b6461ba05467f7b0c705972f0ed729f4e399d3e21bfdb1b781e1c93"
+        ),
     ),
     Published(
         Domain("lsunhorse", "horse"),
         256,
         _lsun("lsunhorse", "horse", 120_878_283, "894bc6a08a6bbe4c22bf91195dd4fdd4ee7f6859e06ce3517e7b3bfa9a8b2565"),
-        encoder=_e4e("lsunhorse", "horse", 959_033_364,
-                     "bfcd7ac19571fab277d933d3133a1249d89f49ba948cfcc399ea271201f5c95f"),
+        encoder=_e4e(
+            "lsunhorse", "horse", 959_033_364, "bfcd7ac19571fab277d933d3133a1249d89f49ba948cfcc399ea271201f5c95f"
+        ),
     ),
     Published(
         Domain("lsuncar", "car"),
         512,
         _lsun("lsuncar", "car", 123_949_595, "c69f161fd576801027cbaa8b09142b5dd9f508034b2d0f4a2a0cdcbc1d587c9c"),
-        encoder=_e4e("lsuncar", "cars", 1_077_493_298,
-                     "f1743d4a9fe701643916062d7c40a4ec3d5daaa153de1ef941285d3ed3758330"),
+        encoder=_e4e(
+            "lsuncar", "cars", 1_077_493_298, "f1743d4a9fe701643916062d7c40a4ec3d5daaa153de1ef941285d3ed3758330"
+        ),
     ),
-)  # fmt: skip
+)
 PUBLISHED: dict[str, Published] = {entry.card.name: entry for entry in _ALL}
 """The domains that others publish, by name."""
 
@@ -179,9 +208,11 @@ def prepare(name: str, download: bool = False, cache: str | Path | None = None) 
     missing = {target: file for target, file in todo.items() if not (cache / file.name).is_file()}
     if not download:
         if wanted := [str(file) for target, file in missing.items() if target != ENCODER]:
-            raise FileNotFoundError(f"{name} is not on this machine: say download=True, run "
-                                    f"«python -m deltaedit.download {name}», or put {', '.join(wanted)} "
-                                    f"below {cache}.")  # fmt: skip
+            raise FileNotFoundError(
+                f"{name} is not on this machine: say download=True, run "
+                f"«python -m deltaedit.download {name}», or put {', '.join(wanted)} "
+                f"below {cache}."
+            )
         todo = {target: file for target, file in todo.items() if target not in missing}
     paths = {target: fetch(file, download, cache) for target, file in todo.items()}
     if paths:

@@ -192,8 +192,14 @@ class Encoder(nn.Module):
         layers: list[nn.Module] = [nn.Conv2d(3, c, 5, 2, 2), nn.GroupNorm(8, c), nn.SiLU()]
         while size > 4:
             d = min(2 * c, config.channel_max)
-            layers += [nn.Conv2d(c, d, 3, 2, 1), nn.GroupNorm(8, d), nn.SiLU(),
-                       nn.Conv2d(d, d, 3, 1, 1), nn.GroupNorm(8, d), nn.SiLU()]  # fmt: skip
+            layers += [
+                nn.Conv2d(c, d, 3, 2, 1),
+                nn.GroupNorm(8, d),
+                nn.SiLU(),
+                nn.Conv2d(d, d, 3, 1, 1),
+                nn.GroupNorm(8, d),
+                nn.SiLU(),
+            ]
             size, c = size // 2, d
         self.body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(c * size * size, 512), nn.SiLU())
         self.to_w = nn.Linear(512, config.w_dim)

@@ -414,8 +414,12 @@ class Editor:
         if steps:
             n = max(1, REFINED // image[0, 0].numel())
             parts = zip(image.split(n), w_plus.split(n), strict=True)
-            w_plus = torch.cat([refine(self.generator, *part, steps, features=self.clip.encode_image, progress=progress)
-                                for part in parts])  # fmt: skip
+            w_plus = torch.cat(
+                [
+                    refine(self.generator, *part, steps, features=self.clip.encode_image, progress=progress)
+                    for part in parts
+                ]
+            )
         latent = self.latent(w_plus, source)
         return replace(latent, image_feature=feature) if self.domain.photo_feature else latent
 

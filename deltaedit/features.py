@@ -280,8 +280,11 @@ def add_pictures(
     if not files:
         raise ValueError(f"{folder} holds no pictures: give a folder of image files.")
     names = "".join(f"{path.relative_to(folder).as_posix()} {path.stat().st_size}\n" for path in files)
-    about = {"files": len(files), "names": hashlib.sha256(names.encode()).hexdigest()[:12],
-             "encoder": fingerprint(encoder.state_dict())}  # fmt: skip
+    about = {
+        "files": len(files),
+        "names": hashlib.sha256(names.encode()).hexdigest()[:12],
+        "encoder": fingerprint(encoder.state_dict()),
+    }
     refuse_other_run(store.folder, store.manifest.get("pictures", about), about)
     manifest = {**store.manifest, "pictures": about}
     write_json(store.folder / MANIFEST, manifest)
@@ -293,8 +296,11 @@ def add_pictures(
                 images, wrong = _readable(part[k : k + batch_size], read)
                 faults += wrong
                 if images:
-                    rows.append(_picture_features([image.to(generator.w_avg.device) for image in images],
-                                                  generator, clip, encoder))  # fmt: skip
+                    rows.append(
+                        _picture_features(
+                            [image.to(generator.w_avg.device) for image in images], generator, clip, encoder
+                        )
+                    )
                 bar.update(len(part[k : k + batch_size]))
             if faults:
                 more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""

@@ -42,10 +42,21 @@ def learning_rate(step: int, steps: int, peak: float, warmup: int = 100, cooldow
     return peak if left >= 1 else peak * 0.5 * (1 - math.cos(math.pi * max(left, 0.0)))
 
 
-def fit(step_fn: Step, steps: int, *, carries: Mapping[str, Stateful],
-        folder: str | Path, seed: int, describes: Any, device: str | torch.device = "cpu", save_every: int = 500,
-        log_every: int = 50, evaluate: Callable[[], dict[str, float]] | None = None,
-        stop_after: int | None = None, name: str = "training") -> list[dict[str, float]]:  # fmt: skip
+def fit(
+    step_fn: Step,
+    steps: int,
+    *,
+    carries: Mapping[str, Stateful],
+    folder: str | Path,
+    seed: int,
+    describes: Any,
+    device: str | torch.device = "cpu",
+    save_every: int = 500,
+    log_every: int = 50,
+    evaluate: Callable[[], dict[str, float]] | None = None,
+    stop_after: int | None = None,
+    name: str = "training",
+) -> list[dict[str, float]]:
     """Run ``step_fn`` for steps 0 … steps − 1, going on from the checkpoint in ``folder`` if there is one.
 
     Args:

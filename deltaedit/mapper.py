@@ -52,8 +52,10 @@ class MapperConfig:
 
     def __post_init__(self) -> None:
         if self.condition not in get_args(Condition) or self.groups not in (1, 3):
-            raise ValueError(f"condition must be one of {get_args(Condition)}, and groups 3 or 1. "
-                             f"Got {self.condition!r} and {self.groups}.")  # fmt: skip
+            raise ValueError(
+                f"condition must be one of {get_args(Condition)}, and groups 3 or 1. "
+                f"Got {self.condition!r} and {self.groups}."
+            )
         for name in ("feature_dim", "hidden", "depth"):
             value = getattr(self, name)
             if value is not None and value < 1:

@@ -21,8 +21,10 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
     """
     _check(a, b)
     if min(len(a), len(b)) <= a.shape[1]:
-        raise ValueError(f"a covariance of {a.shape[1]} features needs more than {a.shape[1]} pictures, better ten "
-                         f"times as many. Got {len(a)} and {len(b)}.")  # fmt: skip
+        raise ValueError(
+            f"a covariance of {a.shape[1]} features needs more than {a.shape[1]} pictures, better ten "
+            f"times as many. Got {len(a)} and {len(b)}."
+        )
     a, b = a.double(), b.double()
     between = (a.mean(0) - b.mean(0)).square().sum()
     s, t = a.T.cov(), b.T.cov()
@@ -67,9 +69,15 @@ Compare = Callable[[Tensor, Tensor], Tensor]
 
 
 @torch.no_grad()
-def picture_metrics(before: Tensor, after: Tensor, *, lpips: Literal["alex", "vgg", "squeeze"] | None = None,
-                    fid: nn.Module | int | None = None, identity: Compare | None = None,
-                    batch_size: int = 16) -> dict[str, float]:  # fmt: skip
+def picture_metrics(
+    before: Tensor,
+    after: Tensor,
+    *,
+    lpips: Literal["alex", "vgg", "squeeze"] | None = None,
+    fid: nn.Module | int | None = None,
+    identity: Compare | None = None,
+    batch_size: int = 16,
+) -> dict[str, float]:
     """What the field reports of edited photographs, whose attributes nobody knows; by torchmetrics (extra ``photos``).
 
     Args:
@@ -95,12 +103,16 @@ def picture_metrics(before: Tensor, after: Tensor, *, lpips: Literal["alex", "vg
     except ImportError:
         raise ImportError("measures of photographs are torchmetrics': pip install 'deltaedit[photos]'.") from None
     if before.shape != after.shape or before.ndim != 4 or before.shape[1] != 3 or min(before.shape[2:]) < 11:
-        raise ValueError("both must be (N, 3, H, W) of one shape, of 11 pixels each way or more. "
-                         f"Got {tuple(before.shape)} and {tuple(after.shape)}.")  # fmt: skip
+        raise ValueError(
+            "both must be (N, 3, H, W) of one shape, of 11 pixels each way or more. "
+            f"Got {tuple(before.shape)} and {tuple(after.shape)}."
+        )
     distance = None if fid is None else FrechetInceptionDistance(fid, input_img_size=tuple(before.shape[1:]))
     if distance is not None and len(before) <= (features := len(distance.real_features_sum)):
-        raise ValueError(f"a Fréchet distance of {features} features needs more than {features} pictures, better ten "
-                         f"times as many. Got {len(before)}.")  # fmt: skip
+        raise ValueError(
+            f"a Fréchet distance of {features} features needs more than {features} pictures, better ten "
+            f"times as many. Got {len(before)}."
+        )
     found: dict[str, list[Tensor]] = {}
 
     def add(name: str, values: Tensor) -> None:
@@ -131,8 +143,9 @@ class Interval(NamedTuple):
 FEWEST = 10  # pictures, for an interval
 
 
-def bootstrap(statistic: Callable[[Tensor], Tensor], n: int, times: int = 400, level: float = 0.95,
-              seed: int = 0) -> list[Interval]:  # fmt: skip
+def bootstrap(
+    statistic: Callable[[Tensor], Tensor], n: int, times: int = 400, level: float = 0.95, seed: int = 0
+) -> list[Interval]:
     """Intervals of what is measured on ``n`` pictures, by drawing as many anew, with replacement (Efron 1979).
 
     Args:
@@ -176,8 +189,11 @@ def pooled(intervals: Sequence[Interval]) -> Interval:
 def difference(a: Interval, b: Interval) -> Interval:
     """``a - b``, as if what the two vary by had nothing to do with each other: too wide rather than too narrow."""
     value = a.value - b.value
-    return Interval(value, value - math.hypot(a.value - a.low, b.high - b.value),
-                    value + math.hypot(a.high - a.value, b.value - b.low))  # fmt: skip
+    return Interval(
+        value,
+        value - math.hypot(a.value - a.low, b.high - b.value),
+        value + math.hypot(a.high - a.value, b.value - b.low),
+    )
 
 
 def gap(a: Interval | None, b: Interval | None) -> Interval | None:

@@ -59,8 +59,11 @@ def load_official(name: str, download: bool = False, cache: str | Path | None = 
     stem = f"{NAMES[name]}/cspace_{NAMES[name]}_"
     files = [f"{stem}{part}.npy" for part in ("i", "t", "deltai", "deltat")]
     here = {file: _find(file) for file in files}
-    rest = {file: RemoteFile(f"official/{file}", f"{SOURCE}/{file}", f"sha256:{SHA256[file]}")
-            for file in files if here[file] is None}  # fmt: skip
+    rest = {
+        file: RemoteFile(f"official/{file}", f"{SOURCE}/{file}", f"sha256:{SHA256[file]}")
+        for file in files
+        if here[file] is None
+    }
     if not download and not all((cache_folder(cache) / remote.name).is_file() for remote in rest.values()):
         raise FileNotFoundError(f"the authors' features of {name} are not here: set DELTAEDIT_DATA, or download=True.")
     here |= {file: fetch(remote, download, cache) for file, remote in rest.items()}

@@ -82,8 +82,10 @@ def pixels(picture: Shown) -> np.ndarray:
         return ((values + 1) * 127.5).round().astype(np.uint8)
     if isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3:
         return picture
-    raise ValueError("a picture must be a PIL image, a tensor (3, H, W) in [-1, 1] or an array (H, W, 3) of bytes, got "
-                     f"{type(picture).__name__} of shape {tuple(getattr(picture, 'shape', ()))}.")  # fmt: skip
+    raise ValueError(
+        "a picture must be a PIL image, a tensor (3, H, W) in [-1, 1] or an array (H, W, 3) of bytes, got "
+        f"{type(picture).__name__} of shape {tuple(getattr(picture, 'shape', ()))}."
+    )
 
 
 def _pixels(image: Image.Image, name: str | Path) -> np.ndarray:

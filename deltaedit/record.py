@@ -36,8 +36,12 @@ def surroundings(device: str | torch.device = "cpu") -> dict[str, Any]:
             versions[package] = "not installed"
     device = torch.device(device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
-    return {"device": f"{device.type}: {name}", "cores": os.cpu_count(), "threads": torch.get_num_threads(),
-            "versions": versions}  # fmt: skip
+    return {
+        "device": f"{device.type}: {name}",
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "versions": versions,
+    }
 
 
 def processor() -> str:
@@ -49,8 +53,15 @@ def processor() -> str:
         return platform.processor() or platform.machine()
 
 
-def write_record(path: str | Path, measures: dict[str, Any], *, seed: int | None = None, seconds: float | None = None,
-                 device: str | torch.device = "cpu", **about: Any) -> None:  # fmt: skip
+def write_record(
+    path: str | Path,
+    measures: dict[str, Any],
+    *,
+    seed: int | None = None,
+    seconds: float | None = None,
+    device: str | torch.device = "cpu",
+    **about: Any,
+) -> None:
     """Write measures to a JSON file beside the figure they belong to, with seed, seconds, revision, machine, versions.
 
     What is not a number, or without end, becomes null: JSON has no other word for it.

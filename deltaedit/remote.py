@@ -99,8 +99,11 @@ def _receive_all(file: RemoteFile, part: Path, path: Path) -> None:
                 part.unlink()
                 continue
             if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
-                raise OSError(error.errno, f"no space left for {file.name} in {part.parent}: free some and run again, "
-                              "what has arrived is kept") from None  # fmt: skip
+                raise OSError(
+                    error.errno,
+                    f"no space left for {file.name} in {part.parent}: free some and run again, "
+                    "what has arrived is kept",
+                ) from None
             reason = str(getattr(error, "reason", None) or error) or type(error).__name__
         before, arrived = arrived, part.stat().st_size if part.is_file() else 0
         if arrived <= before or not arrived:
@@ -156,8 +159,10 @@ def _verify(arrived: Path, path: Path, file: RemoteFile) -> None:
     elif got != wanted:
         aside = path.with_name(f"{path.name}.refused-{digest[:8]}")
         arrived.replace(aside)
-        raise ValueError(f"{file} should be {wanted} and is {got}: it was set aside as {aside} and not used; fetch it "
-                         f"again, or, if you trust it, put it back and its SHA-256 in {record}.")  # fmt: skip
+        raise ValueError(
+            f"{file} should be {wanted} and is {got}: it was set aside as {aside} and not used; fetch it "
+            f"again, or, if you trust it, put it back and its SHA-256 in {record}."
+        )
 
 
 def checksum(path: str | Path, kind: str = "sha256") -> str:

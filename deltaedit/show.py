@@ -91,6 +91,14 @@ def _light_ink(figure: Figure) -> Iterator[None]:
             put(was)
 
 
+def glue_all(**values: Any) -> None:
+    """Keep values under their names, to be quoted in the prose of a page, and show none of them."""
+    from myst_nb import glue  # here: it is the book's alone
+
+    for name, value in values.items():
+        glue(name, value, display=False)
+
+
 def grid(
     images: Sequence[Shown] | Tensor,
     columns: int | Sequence[str],

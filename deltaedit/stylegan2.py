@@ -270,9 +270,13 @@ class Generator(nn.Module):
         return devices.batch_size(self.resolution, self.w_avg.device)
 
     def synthesize(
-        self, s: Tensor, w: Tensor, noise: Noise = "const", rng: torch.Generator | None = None,
+        self,
+        s: Tensor,
+        w: Tensor,
+        noise: Noise = "const",
+        rng: torch.Generator | None = None,
         dtype: torch.dtype = torch.float32,
-    ) -> Tensor:  # fmt: skip
+    ) -> Tensor:
         """Draw the image: convolutions take ``s``, toRGB layers take ``w``, which an edit of s leaves as it was.
 
         Args:
@@ -347,9 +351,15 @@ class EqualConv(nn.Module):
     """Convolution with equalised learning rate; low-pass filter and stride 2 if ``downsampling``."""
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel: int, *, bias: bool = True, activate: bool = False,
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        *,
+        bias: bool = True,
+        activate: bool = False,
         downsampling: bool = False,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel, kernel))
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None

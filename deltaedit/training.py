@@ -156,8 +156,10 @@ def train_mapper(
     optimizer = torch.optim.Adam(mapper.parameters(), lr=config.lr, fused=True)
 
     def losses(source: Tensor, other: Tensor) -> dict[str, Tensor]:
-        i1, t1, t2, s1, s2 = (x[k.to(place)].to(device).float() for x, k in (
-            (feature, source), (compared, source), (compared, other), (s, source), (s, other)))  # fmt: skip
+        i1, t1, t2, s1, s2 = (
+            x[k.to(place)].to(device).float()
+            for x, k in ((feature, source), (compared, source), (compared, other), (s, source), (s, other))
+        )
         with precision:
             predicted = mapper(s1, F.normalize(i1, dim=-1), mapper.delta(t1, t2)) / mapper.s_std
         wanted = (s2 - s1) / mapper.s_std
@@ -184,9 +186,17 @@ def train_mapper(
         return {f"validation_{key}": float(value) for key, value in values.items()}
 
     mapper.history = fit(
-        step, config.steps, carries={"mapper": mapper, "optimizer": optimizer}, folder=out, seed=config.seed,
-        describes=describes, device=device, save_every=config.evaluate_every, evaluate=evaluate, name="DeltaMapper",
-    )  # fmt: skip
+        step,
+        config.steps,
+        carries={"mapper": mapper, "optimizer": optimizer},
+        folder=out,
+        seed=config.seed,
+        describes=describes,
+        device=device,
+        save_every=config.evaluate_every,
+        evaluate=evaluate,
+        name="DeltaMapper",
+    )
     mapper.save(Path(out) / "mapper.safetensors")
     tqdm.write(plateau(mapper.history))
     return mapper.eval()

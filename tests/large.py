@@ -37,8 +37,24 @@ from deltaedit.pictures import to_pil
 from deltaedit.stylegan2 import EqualLinear
 
 CONFIG = GeneratorConfig()  # FFHQ's, 1024 px
-THINGS = ("glasses", "a hat", "a smile", "blue eyes", "red hair", "a beard", "bangs", "lipstick", "freckles",
-          "earrings", "wrinkles", "a frown", "curly hair", "a tie", "a scarf", "pale skin")  # fmt: skip
+THINGS = (
+    "glasses",
+    "a hat",
+    "a smile",
+    "blue eyes",
+    "red hair",
+    "a beard",
+    "bangs",
+    "lipstick",
+    "freckles",
+    "earrings",
+    "wrinkles",
+    "a frown",
+    "curly hair",
+    "a tie",
+    "a scarf",
+    "pale skin",
+)
 HELD = """
 import resource, sys
 from deltaedit import FeatureStore, MapperTraining, train_mapper
@@ -72,8 +88,11 @@ def drawing(rounds: int) -> dict[str, float]:
     ours.to(memory_format=torch.channels_last)
     w = plain.mapping(torch.randn(1, CONFIG.z_dim))
     s = plain.styles(w)
-    forms = {"textbook": lambda: textbook.synthesize(plain, s, w), "float32": lambda: ours.synthesize(s, w),
-             "fastest": lambda: ours.synthesize(s, w, dtype=drawing_dtype(ours.resolution, "cpu"))}  # fmt: skip
+    forms = {
+        "textbook": lambda: textbook.synthesize(plain, s, w),
+        "float32": lambda: ours.synthesize(s, w),
+        "fastest": lambda: ours.synthesize(s, w, dtype=drawing_dtype(ours.resolution, "cpu")),
+    }
     wanted, full, fast = (call() for call in forms.values())
     spread = wanted.max() - wanted.min()
     spent = race(forms, rounds)

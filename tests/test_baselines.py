@@ -193,8 +193,10 @@ def test_identity_is_a_hook_and_holds_back(editor, latent, tmp_path):
     changed = [identity(method.edit(latent, HAT).tensor, latent.tensor).mean() for method in (free, held)]
     assert changed[1] < 0.5 * changed[0]
     config = replace(SHORT, identity_weight=9.0)
-    changed = [identity(LatentMapper(editor, tmp_path, config, one).edit(latent, HAT).tensor, latent.tensor).mean()
-               for one in (None, identity)]  # fmt: skip
+    changed = [
+        identity(LatentMapper(editor, tmp_path, config, one).edit(latent, HAT).tensor, latent.tensor).mean()
+        for one in (None, identity)
+    ]
     assert changed[1] < changed[0]
 
 
@@ -288,11 +290,14 @@ def test_random_direction_is_as_long_as_ours(editor, latent):
     ours, random = (m.direction(latent, HAT).delta_s for m in (DeltaEdit(editor), RandomDirection(editor, seed=3)))
     torch.testing.assert_close(random.norm(dim=1), ours.norm(dim=1))
     assert F.cosine_similarity(random, ours).abs().max() < 0.6
-    cosines = [F.cosine_similarity(random, RandomDirection(editor, seed).direction(latent, prompt).delta_s)[0].abs()
-               for seed, prompt in ((3, OLD), (4, HAT))]  # fmt: skip
+    cosines = [
+        F.cosine_similarity(random, RandomDirection(editor, seed).direction(latent, prompt).delta_s)[0].abs()
+        for seed, prompt in ((3, OLD), (4, HAT))
+    ]
     assert max(cosines) < 0.9
-    draws = torch.stack([F.normalize(RandomDirection(editor, seed).direction(latent, HAT).delta_s[0], dim=0)
-                         for seed in range(200)])  # fmt: skip
+    draws = torch.stack(
+        [F.normalize(RandomDirection(editor, seed).direction(latent, HAT).delta_s[0], dim=0) for seed in range(200)]
+    )
     spread = baselines.style_spread(editor.generator)
     assert torch.corrcoef(torch.stack([draws.std(0), spread]))[0, 1] > 0.8  # each channel by its own
 
@@ -317,11 +322,14 @@ def test_captions_train_a_mapper_that_is_told_by_text(editor, latent, tmp_path):
         Captioned(store, text[1:])
 
 
-@pytest.mark.parametrize(("make", "message"), [
-    (lambda e: LatentOptimization(e, steps=0), r"steps and lr must be positive, and l2 not negative. Got 0, 0.1"),
-    (lambda e: LatentOptimization(e, l2=-1), r"Got 300, 0.1 and -1"),
-    (lambda e: LatentMapperTraining(batch_size=0), r"batch_size must be positive. Got 0"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda e: LatentOptimization(e, steps=0), r"steps and lr must be positive, and l2 not negative. Got 0, 0.1"),
+        (lambda e: LatentOptimization(e, l2=-1), r"Got 300, 0.1 and -1"),
+        (lambda e: LatentMapperTraining(batch_size=0), r"batch_size must be positive. Got 0"),
+    ],
+)
 def test_settings_out_of_range_are_named(editor, make, message):
     with pytest.raises(ValueError, match=message):
         make(editor)

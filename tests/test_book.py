@@ -114,8 +114,9 @@ def test_docstrings_of_properties_read_well_on_the_api_pages():
 def test_mathjax_is_whole_and_holds_what_the_pages_load():
     folder = ROOT / "book/_static/mathjax"
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix)
-    digests = "".join(f"{path.relative_to(folder).as_posix()} {hashlib.sha256(path.read_bytes()).hexdigest()}\n"
-                      for path in files)  # fmt: skip
+    digests = "".join(
+        f"{path.relative_to(folder).as_posix()} {hashlib.sha256(path.read_bytes()).hexdigest()}\n" for path in files
+    )
     digest = hashlib.sha256(digests.encode()).hexdigest()
     assert digest == "cb9059f64ff0b18654a06c7226b2149db31ecf208e3775256ab5013725ee4feb"
     config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["sphinx"]["config"]
@@ -173,8 +174,10 @@ def test_a_form_gives_way_to_what_is_given(tmp_path: Path):
     cells = notebook(new_code_cell("n = 5\nsteps = 9\nruns = 0", metadata={"tags": ["parameters"]}))
     cells.metadata["deltaedit"] = {"quick": {"n": 2, "steps": 3}, "brief": {"n": 4}}
     nbformat.write(cells, page.notebook)
-    (quick,), (brief,), (asked,) = (build.parameters_of([page], given, form) for given, form in (
-        ({}, "quick"), ({}, "brief"), ({"n": 8, "one.runs": 1}, "quick")))  # fmt: skip
+    (quick,), (brief,), (asked,) = (
+        build.parameters_of([page], given, form)
+        for given, form in (({}, "quick"), ({}, "brief"), ({"n": 8, "one.runs": 1}, "quick"))
+    )
     assert quick == {"n": 2, "steps": 3, "runs": build.ELSEWHERE["runs"]}
     assert brief == {"n": 4}
     assert asked == {"n": 8, "steps": 3, "runs": 1}
@@ -191,7 +194,10 @@ def test_the_longest_road_comes_first():
 def test_times_are_told_the_longest_first():
     told = build.table_of_times({"a": 3.0, "b": 61.4}, {"b"})
     assert [line.split() for line in told.splitlines()] == [
-        ["61", "s", "b"], ["(3", "s)", "a"], ["64", "s", "one", "after", "the", "other"]]  # fmt: skip
+        ["61", "s", "b"],
+        ["(3", "s)", "a"],
+        ["64", "s", "one", "after", "the", "other"],
+    ]
 
 
 def test_an_entry_is_a_chapter_by_its_name_or_one_for_another_domain(tmp_path: Path):
@@ -223,8 +229,10 @@ def test_labels_of_a_variant_get_its_domain():
     page = notebook(new_markdown_cell(text + refers), new_code_cell("1", metadata={"mystnb": figure}))
     build.rename_labels(page, "-pets")
     words = text.replace("-dots)=", "-dots-pets)=").replace("eq-dot", "eq-dot-pets").replace("fig-x", "fig-x-pets")
-    told = ("{eq}`eq-dot-pets`, {numref}`Figure %s <fig-dot-pets>`, {ref}`dots <sec-dots-pets>`, {numref}`fig-dots`, "
-            "{numref}`fig-x-pets`")  # fmt: skip
+    told = (
+        "{eq}`eq-dot-pets`, {numref}`Figure %s <fig-dot-pets>`, {ref}`dots <sec-dots-pets>`, {numref}`fig-dots`, "
+        "{numref}`fig-x-pets`"
+    )
     assert page.cells[0].source == words + told
     renamed = page.cells[1].metadata.mystnb.figure
     assert renamed.name == "fig-dot-pets"
@@ -240,8 +248,12 @@ def test_outputs_that_a_page_cannot_show_are_faults():
     assert build.output_faults(notebook(new_code_cell(outputs=[widget], metadata={"tags": ["remove-output"]}))) == []
     progress, warning = (new_output("stream", name="stderr", text=text) for text in ("50%|#", "UserWarning: odd\n"))
     assert build.output_faults(notebook(new_code_cell(outputs=[progress]))) == []
-    for output, words in ((picture, "without alternative text"), (widget, "live widget"), (html, "<img> without alt"),
-                          (warning, "UserWarning: odd")):  # fmt: skip
+    for output, words in (
+        (picture, "without alternative text"),
+        (widget, "live widget"),
+        (html, "<img> without alt"),
+        (warning, "UserWarning: odd"),
+    ):
         (fault,) = build.output_faults(notebook(new_code_cell(outputs=[output])))
         assert words in fault
 
@@ -305,8 +317,11 @@ def test_dark_pages_show_the_dark_rendering(tmp_path: Path):
     assert page.count('alt="a"') == 3
     assert "mathjax" not in page
     assert math in (html / "formula.html").read_text()
-    assert re.search(rf'class="for-light"><img [^>]*/{name}\.webp"[^>]*></span><span class="for-dark">'
-                     rf'<img loading="lazy" [^>]*/{name}-dark\.webp"', page)  # fmt: skip
+    assert re.search(
+        rf'class="for-light"><img [^>]*/{name}\.webp"[^>]*></span><span class="for-dark">'
+        rf'<img loading="lazy" [^>]*/{name}-dark\.webp"',
+        page,
+    )
     assert {path.name for path in (html / "_images").iterdir()} == {f"{name}.webp", f"{name}-dark.webp", "0abc.webp"}
 
 
@@ -334,8 +349,10 @@ def small_book(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cells = [
         new_markdown_cell("# A small notebook\n\n$$ x^2 $$ (eq-small)\n\nSee {eq}`eq-small` and {numref}`fig-dot`."),
         parameters_cell(),
-        new_code_cell('from myst_nb import glue\n\nglue("seed", float(seed), display=False)\n'
-                      'glue("domain", domain, display=False)'),
+        new_code_cell(
+            'from myst_nb import glue\n\nglue("seed", float(seed), display=False)\n'
+            'glue("domain", domain, display=False)'
+        ),
         new_code_cell(
             f'from base64 import b64decode\n\nfrom IPython.display import Image\n\nImage(b64decode("{DOT}"))',
             metadata={"mystnb": figure},
@@ -430,8 +447,7 @@ def test_cell_without_end_stops_the_build(tmp_path: Path, monkeypatch: pytest.Mo
 def test_several_at_a_time_begin_after_what_they_need(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "book").mkdir()
-    pages = {"1_writes": {}, "2_reads": {"reads": ["figures/told.json"]}, "3_free": {},
-             "4_needs": {"needs": ["free"]}}  # fmt: skip
+    pages = {"1_writes": {}, "2_reads": {"reads": ["figures/told.json"]}, "3_free": {}, "4_needs": {"needs": ["free"]}}
     toc = {"root": "notebooks/writes", "chapters": [{"file": f"notebooks/{name[2:]}"} for name in list(pages)[1:]]}
     (tmp_path / "book/_toc.yml").write_text(yaml.safe_dump(toc))
     for name, about in pages.items():
@@ -452,8 +468,16 @@ def test_several_at_a_time_begin_after_what_they_need(tmp_path: Path, monkeypatc
     monkeypatch.setenv("NUMBA_NUM_THREADS", "1")
     seconds = build.run_notebooks(tmp_path, tmp_path / "out", {}, fresh=True, jobs=2)
     assert seconds.keys() == {name[2:] for name in pages}
-    assert events == ["begin writes", "begin free", "end free", "begin needs", "end needs", "end writes",
-                      "begin reads", "end reads"]  # fmt: skip
+    assert events == [
+        "begin writes",
+        "begin free",
+        "end free",
+        "begin needs",
+        "end needs",
+        "end writes",
+        "begin reads",
+        "end reads",
+    ]
 
 
 def test_missing_notebook_is_named(small_book: Path):

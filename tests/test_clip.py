@@ -31,16 +31,28 @@ OTHERS = {
     "tiny-bias": CONFIG | {"init_logit_bias": -10},
     "tiny-custom": CONFIG | {"custom_text": True},
     "tiny-siglip": {  # a network of timm's, and a tokenizer of the Hugging Face hub
-        "embed_dim": 64, "init_logit_bias": -10, "custom_text": True, "text_cfg": TEXT | HUB,
+        "embed_dim": 64,
+        "init_logit_bias": -10,
+        "custom_text": True,
+        "text_cfg": TEXT | HUB,
         "vision_cfg": {"image_size": 160, "timm_model_name": "test_vit", "timm_pool": "token", "timm_proj": "none"},
     },
-    "tiny-coca": CONFIG | {
-        "custom_text": True, "vision_cfg": {"image_size": 32, "patch_size": 8, "layers": 1, "width": 64,
-                                            "attentional_pool": True, "attn_pooler_heads": 2, "output_tokens": True},
+    "tiny-coca": CONFIG
+    | {
+        "custom_text": True,
+        "vision_cfg": {
+            "image_size": 32,
+            "patch_size": 8,
+            "layers": 1,
+            "width": 64,
+            "attentional_pool": True,
+            "attn_pooler_heads": 2,
+            "output_tokens": True,
+        },
         "text_cfg": CONFIG["text_cfg"] | {"embed_cls": True, "output_tokens": True},
         "multimodal_cfg": {"context_length": 12, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
     },
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -171,8 +183,9 @@ def test_saved_and_loaded_it_is_the_same(clip, tmp_path, token_ids):
     assert again.templates == clip.templates
     assert (again.mean, again.std, again.image_size) == (clip.mean, clip.std, clip.image_size)
     torch.testing.assert_close(again.text_feature("face"), clip.text_feature("face"), atol=2e-3, rtol=0)
-    torch.testing.assert_close(again.encode_image(image(2, 3, 32, 32)), clip.encode_image(image(2, 3, 32, 32)),
-                               atol=2e-3, rtol=0)  # fmt: skip
+    torch.testing.assert_close(
+        again.encode_image(image(2, 3, 32, 32)), clip.encode_image(image(2, 3, 32, 32)), atol=2e-3, rtol=0
+    )
     if token_ids:
         assert (tmp_path / "clip.safetensors").stat().st_size < 750_000  # all 49,408 tokens would be 790,000 more
 

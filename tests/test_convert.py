@@ -47,8 +47,21 @@ def test_files_become_a_domain(tmp_path, clip_file):
     write_mapper(tmp_path / "net.pth", dims, 16)
     np.save(tmp_path / "fs3.npy", np.random.default_rng(0).normal(size=(sum(dims), 16)).astype(np.float16))
     folder = tmp_path / "faces"
-    convert.main([str(folder), "--generator", str(tmp_path / "g.pkl"), "--mapper", str(tmp_path / "net.pth"),
-                  "--relevance", str(tmp_path / "fs3.npy"), "--clip", clip_file, "--neutral", "portrait"])  # fmt: skip
+    convert.main(
+        [
+            str(folder),
+            "--generator",
+            str(tmp_path / "g.pkl"),
+            "--mapper",
+            str(tmp_path / "net.pth"),
+            "--relevance",
+            str(tmp_path / "fs3.npy"),
+            "--clip",
+            clip_file,
+            "--neutral",
+            "portrait",
+        ]
+    )
     editor = Editor.from_pretrained(folder)
     assert editor.domain == Domain("faces", "portrait", **RELEASED)
     assert editor.clip.preprocessing == "deltaedit"

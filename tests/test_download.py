@@ -31,8 +31,19 @@ def cache(tmp_path, monkeypatch) -> Path:
 
 
 def test_the_table_makes_sense():
-    assert {"ffhq", "ffhq512", "ffhq256", "afhqcat", "afhqdog", "afhqwild", "metfaces", "lsuncat", "lsunchurch",
-            "lsunhorse", "lsuncar"} == set(PUBLISHED)  # fmt: skip
+    assert {
+        "ffhq",
+        "ffhq512",
+        "ffhq256",
+        "afhqcat",
+        "afhqdog",
+        "afhqwild",
+        "metfaces",
+        "lsuncat",
+        "lsunchurch",
+        "lsunhorse",
+        "lsuncar",
+    } == set(PUBLISHED)
     files = [file for entry in PUBLISHED.values() for file in download._parts(entry).values()]
     assert len({file.name for file in files}) == len(set(files)) == len({file.url for file in files})
     for file in files:
@@ -57,8 +68,9 @@ def test_what_is_not_here_is_named_in_one_sentence(cache):
         with pytest.raises(FileNotFoundError) as error:
             call("ffhq")
         said = str(error.value)
-        assert said.startswith("ffhq is not on this machine: say download=True, run «python -m deltaedit.download ffhq»"
-                               ", or put ffhq/")  # fmt: skip
+        assert said.startswith(
+            "ffhq is not on this machine: say download=True, run «python -m deltaedit.download ffhq», or put ffhq/"
+        )
         for file in ("stylegan2-ffhq-config-f.pt", "net_face.pth", "fs3.npy", "open_clip_model.safetensors"):
             assert file in said
         assert "e4e" not in said

@@ -215,9 +215,17 @@ def test_domain_folder(editor, tmp_path):
 
 @pytest.mark.parametrize(
     "values",
-    [{"neutral": 3}, {"neutral": " "}, {"gain": float("nan")}, {"threshold": "low"}, {"preprocessing": "none"},
-     {"raw_threshold": 1}, {"photo_feature": "no"}, {"align": 1}],
-)  # fmt: skip
+    [
+        {"neutral": 3},
+        {"neutral": " "},
+        {"gain": float("nan")},
+        {"threshold": "low"},
+        {"preprocessing": "none"},
+        {"raw_threshold": 1},
+        {"photo_feature": "no"},
+        {"align": 1},
+    ],
+)
 def test_a_domain_card_must_make_sense(tmp_path, values):
     (tmp_path / "domain.json").write_text(json.dumps(values))
     with pytest.raises(ValueError, match=f"damaged.*{next(iter(values))}"):

@@ -33,8 +33,14 @@ SLOW, FAST = Experiment("speed", "slow", {}), Experiment("speed", "fast", {"spee
 
 @pytest.fixture
 def notebook(tmp_path) -> Path:
-    values = {"domain": "portraits", "seed": 0, "out": "", "speed": 1.0, "log": f"{tmp_path}/log",
-              "weights": weights("portraits")}  # fmt: skip
+    values = {
+        "domain": "portraits",
+        "seed": 0,
+        "out": "",
+        "speed": 1.0,
+        "log": f"{tmp_path}/log",
+        "weights": weights("portraits"),
+    }
     parameters = new_code_cell("\n".join(f"{name} = {value!r}" for name, value in values.items()))
     parameters.metadata["tags"] = ["parameters"]
     path = tmp_path / "one.ipynb"
@@ -52,7 +58,10 @@ def test_what_is_done_is_not_done_again_and_what_failed_is(notebook, tmp_path):
     results = run([SLOW, FAST, again], tmp_path / "out", notebook=notebook)
     assert ran(tmp_path) == 2
     assert [(r["question"], r["variant"], r["measures"]["success at strength 1.0"][0]) for r in results] == [
-        ("speed", "slow", 1.0), ("speed", "fast", 9.0), ("model", "as shipped", 1.0)]  # fmt: skip
+        ("speed", "slow", 1.0),
+        ("speed", "fast", 9.0),
+        ("model", "as shipped", 1.0),
+    ]
     assert run([SLOW, FAST], tmp_path / "out", notebook=notebook) == results[:2]
     assert ran(tmp_path) == 2
 
@@ -106,8 +115,9 @@ def test_half_a_question_is_left_out():
     table += [{**row, "seed": 1} for row in table if row["variant"] != "one"]
     whole = {(row["question"], row["seed"]) for row in experiments.complete(table)}
     assert {question for question, seed in whole if seed == 0} == {e.question for e in GRID} - {"loss"}
-    assert {question for question, seed in whole if seed == 1} == {e.question for e in GRID if e.question not in (
-        "loss", "groups", "templates")}  # fmt: skip
+    assert {question for question, seed in whole if seed == 1} == {
+        e.question for e in GRID if e.question not in ("loss", "groups", "templates")
+    }
     assert {row["question"] for row in experiments.complete(table, "space", "loss")} == {"space"}
     assert experiments.complete([]) == []
 
@@ -120,11 +130,25 @@ def test_the_grid_is_longer_where_an_experiment_says_so():
 
 def test_seeds_are_summed_up_by_variant():
     def row(variant, seed, value, strength="", measure="leakage"):
-        return {"question": "loss", "variant": variant, "seed": seed, "measure": measure, "strength": strength,
-                "value": value, "low": value - 0.1, "high": value + 0.1}  # fmt: skip
+        return {
+            "question": "loss",
+            "variant": variant,
+            "seed": seed,
+            "measure": measure,
+            "strength": strength,
+            "value": value,
+            "low": value - 0.1,
+            "high": value + 0.1,
+        }
 
-    table = [row("mse", 0, 0.3), row("mse", 1, 0.5), row("cosine", 0, math.nan), row("cosine", 1, 0.2),
-             row("mse", 0, 9.0, "1.0"), row("mse", 0, 7.0, measure="success")]  # fmt: skip
+    table = [
+        row("mse", 0, 0.3),
+        row("mse", 1, 0.5),
+        row("cosine", 0, math.nan),
+        row("cosine", 1, 0.2),
+        row("mse", 0, 9.0, "1.0"),
+        row("mse", 0, 7.0, measure="success"),
+    ]
     found = experiments.summary(table, "loss", "leakage")
     assert list(found) == ["mse", "cosine"]
     assert found["mse"].value == pytest.approx(0.4)
@@ -148,9 +172,14 @@ def test_questions_asked_anew_take_the_place_of_theirs_in_the_table(command, tmp
     main, table = command
     numbers = dict.fromkeys(("value", "low", "high", "seconds"), 1.0)
     other = {**dict.fromkeys(experiments.COLUMNS, ""), **numbers, "domain": "pets", "question": "loss", "seed": 0}
-    write_csv(table, [other, {**other, "domain": "portraits", "weights": "0123456789ab"},
-                      {**other, "domain": "portraits", "weights": weights("portraits"), "result": "of another notebook"}
-                      ])  # fmt: skip
+    write_csv(
+        table,
+        [
+            other,
+            {**other, "domain": "portraits", "weights": "0123456789ab"},
+            {**other, "domain": "portraits", "weights": weights("portraits"), "result": "of another notebook"},
+        ],
+    )
     main()
     asked = [("pets", "loss"), *[("portraits", "loss")] * 2, *[("portraits", "space")] * 2]
     assert [(r["domain"], r["question"]) for r in read_csv(table)] == asked
@@ -170,7 +199,11 @@ def test_what_the_table_has_is_not_run_again(command, tmp_path):
     main("--seeds", "1")
     assert ran(tmp_path) == 4
     assert [(r["question"], r["seed"]) for r in read_csv(table)[::2]] == [
-        ("loss", 0), ("space", 0), ("loss", 1), ("space", 1)]  # fmt: skip
+        ("loss", 0),
+        ("space", 0),
+        ("loss", 1),
+        ("space", 1),
+    ]
 
 
 def test_a_run_in_the_table_answers_every_question_that_asks_for_it(command, tmp_path, monkeypatch):

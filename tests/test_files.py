@@ -30,17 +30,25 @@ def test_a_failure_leaves_the_old_file(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="sizes of files are limited as Linux does")
-@pytest.mark.parametrize("write", ["write_tensors(path, tensors, {})", "write_json(path, [0] * 9000)",
-                                   "write_whole(path, lambda part: torch.save(tensors, part))"])  # fmt: skip
+@pytest.mark.parametrize(
+    "write",
+    [
+        "write_tensors(path, tensors, {})",
+        "write_json(path, [0] * 9000)",
+        "write_whole(path, lambda part: torch.save(tensors, part))",
+    ],
+)
 def test_a_full_disk_is_said_and_what_was_there_stays(tmp_path, write):
     path = tmp_path / "file"
     path.write_text("before")
-    script = ("import resource, signal, sys\nfrom pathlib import Path\nimport torch\n"
-              "from deltaedit.files import write_json, write_tensors, write_whole\n"
-              "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-              "resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))\n"
-              "path, tensors = Path(sys.argv[1]), {'a': torch.zeros(9000)}\n"
-              f"try:\n    {write}\nexcept OSError as error:\n    print(error)")  # fmt: skip
+    script = (
+        "import resource, signal, sys\nfrom pathlib import Path\nimport torch\n"
+        "from deltaedit.files import write_json, write_tensors, write_whole\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))\n"
+        "path, tensors = Path(sys.argv[1]), {'a': torch.zeros(9000)}\n"
+        f"try:\n    {write}\nexcept OSError as error:\n    print(error)"
+    )
     said = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True, check=True).stdout
     assert f"{path} could not be written (" in said
     assert len(said.splitlines()) == 1
@@ -49,9 +57,11 @@ def test_a_full_disk_is_said_and_what_was_there_stays(tmp_path, write):
 
 
 def test_two_processes_may_write_the_same_file(tmp_path):
-    script = ("import sys, time\nfrom pathlib import Path\nfrom deltaedit.files import write_whole\n"
-              "def slowly(part):\n    part.write_text('whole')\n    time.sleep(0.5)\n"
-              "write_whole(Path(sys.argv[1]), slowly)")  # fmt: skip
+    script = (
+        "import sys, time\nfrom pathlib import Path\nfrom deltaedit.files import write_whole\n"
+        "def slowly(part):\n    part.write_text('whole')\n    time.sleep(0.5)\n"
+        "write_whole(Path(sys.argv[1]), slowly)"
+    )
     path = tmp_path / "text"
     both = [subprocess.Popen([sys.executable, "-c", script, path]) for _ in range(2)]
     assert [process.wait() for process in both] == [0, 0]

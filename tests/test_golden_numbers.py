@@ -39,9 +39,12 @@ def training(folder: Path) -> dict[str, float]:
     with torch.no_grad():
         delta_s = mapper(s[:-1], feature[:-1], mapper.delta(feature[:-1], feature[1:]))
     last = mapper.history[-1]
-    return {**{name: last[name] for name in ("loss", "mse", "cosine", "validation_loss", "validation_cosine")},
-            "feature": float(feature[0, 0]), "delta_s": size(delta_s),
-            "relevance": float((relevance @ feature.T).abs().mean())}
+    return {
+        **{name: last[name] for name in ("loss", "mse", "cosine", "validation_loss", "validation_cosine")},
+        "feature": float(feature[0, 0]),
+        "delta_s": size(delta_s),
+        "relevance": float((relevance @ feature.T).abs().mean()),
+    }
 
 
 def world(name: str) -> dict[str, float]:
@@ -54,11 +57,18 @@ def world(name: str) -> dict[str, float]:
     far = edit.with_strength(4.0)
     curve = measure(editor.edit, judge, people, goals, [0.25, 1.0])
     values = curve.values[..., 1:, :].nanmean(-1).nanmean(1)  # over pictures, then over goals; of strength 0 nothing
-    return {"channels": float(editor.mask(goals[0].prompt).sum()), "delta_s": size(edit.delta_s),
-            "change of s, far": size(far.s - far.latent.s), "picture": size(edit.tensor),
-            "change of the picture": size(edit.tensor - edit.latent.tensor),
-            **{f"{what} at {x:g}": float(values[k, n]) for k, what in enumerate(MEASURES)
-               for n, x in enumerate(curve.strengths[1:])}}
+    return {
+        "channels": float(editor.mask(goals[0].prompt).sum()),
+        "delta_s": size(edit.delta_s),
+        "change of s, far": size(far.s - far.latent.s),
+        "picture": size(edit.tensor),
+        "change of the picture": size(edit.tensor - edit.latent.tensor),
+        **{
+            f"{what} at {x:g}": float(values[k, n])
+            for k, what in enumerate(MEASURES)
+            for n, x in enumerate(curve.strengths[1:])
+        },
+    }
 
 
 def size(x: torch.Tensor) -> float:

@@ -72,6 +72,10 @@ def test_imports_go_down_the_house():
     found = graph()
     rooms = {name: name.split(".")[1] for name in found}
     assert not {rooms[name] for name in found} - floor.keys(), "a new module needs its place in HOUSE and in the design"
-    up = [f"{name} imports {other}" for name, others in found.items() for other in others
-          if floor[rooms[other]] < floor[rooms[name]]]
+    up = [
+        f"{name} imports {other}"
+        for name, others in found.items()
+        for other in others
+        if floor[rooms[other]] < floor[rooms[name]]
+    ]
     assert not up, "; ".join(up)

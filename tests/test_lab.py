@@ -38,7 +38,8 @@ def lab(place):
 def pixels(lab, which: str = "img.deltaedit-after") -> np.ndarray:
     """A picture as the browser has it."""
     data = lab.editor.locator(which).first.evaluate(
-        "async img => Array.from(new Uint8Array(await (await fetch(img.src)).arrayBuffer()))")  # fmt: skip
+        "async img => Array.from(new Uint8Array(await (await fetch(img.src)).arrayBuffer()))"
+    )
     with Image.open(io.BytesIO(bytes(data))) as image:
         return np.asarray(image.convert("RGB")).astype(int)
 
@@ -192,8 +193,24 @@ def test_everything_has_a_name_and_an_order(lab):
         .filter(x => x.offsetParent)
         .map(x => x.ariaLabel || x.textContent || x.labels?.[0]?.textContent || x.title)""")
     assert all(names)
-    wanted = ["wipe", "Hold to compare", "prompt", "Add", "face with sunglasses", "strength of", "Delete", "threshold",
-              "seed", "Another", "truncation", "Open a picture", "Open a recipe", "Undo", "Reset", "Save"]  # fmt: skip
+    wanted = [
+        "wipe",
+        "Hold to compare",
+        "prompt",
+        "Add",
+        "face with sunglasses",
+        "strength of",
+        "Delete",
+        "threshold",
+        "seed",
+        "Another",
+        "truncation",
+        "Open a picture",
+        "Open a recipe",
+        "Undo",
+        "Reset",
+        "Save",
+    ]
     found = [next(k for k, name in enumerate(names) if want in name) for want in wanted]
     assert found == sorted(found)
     assert lab.editor.evaluate("root => Array.from(root.querySelectorAll('img')).every(img => img.hasAttribute('alt'))")

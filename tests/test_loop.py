@@ -22,8 +22,17 @@ def run(folder, steps=40, *, stop_after=None, bad_at=None, describes="a line"):
         optimizer.step()
         return {"loss": loss * (float("nan") if step == bad_at else 1)}
 
-    log = fit(step_fn, steps, carries={"model": model, "optimizer": optimizer}, folder=folder, seed=3,
-              describes=describes, save_every=10, log_every=5, stop_after=stop_after)  # fmt: skip
+    log = fit(
+        step_fn,
+        steps,
+        carries={"model": model, "optimizer": optimizer},
+        folder=folder,
+        seed=3,
+        describes=describes,
+        save_every=10,
+        log_every=5,
+        stop_after=stop_after,
+    )
     return model.weight.detach().clone(), log
 
 
@@ -56,8 +65,10 @@ def test_a_checkpoint_of_another_run_is_refused_and_what_differs_is_named(tmp_pa
     run(tmp_path, stop_after=10, describes={"model": {"size": 64, "seed": 0}, "stages": [{"lr": 0.1}]})
     with pytest.raises(ValueError) as refusal:
         run(tmp_path, describes={"model": {"size": 128, "seed": 0, "ema": 0.9}, "stages": [{"lr": 0.2}]})
-    assert "another run (model.size: 64 there, 128 here; model.ema: nothing there, 0.9 here; stages.0.lr: 0.1 there, " \
-           "0.2 here): choose another place" in str(refusal.value)  # fmt: skip
+    assert (
+        "another run (model.size: 64 there, 128 here; model.ema: nothing there, 0.9 here; stages.0.lr: 0.1 there, "
+        "0.2 here): choose another place" in str(refusal.value)
+    )
 
 
 def test_randomness_depends_on_seed_and_step_alone():

@@ -131,17 +131,29 @@ def test_what_the_field_measures_of_photographs():
         metrics.picture_metrics(before, before[1:])
 
 
-@pytest.mark.parametrize(("x", "bars", "says"), [
-    ((0.3, 0.1, 0.5), (0, 0), "holds"), ((0.3, -0.1, 0.5), (0, 0), "undecided"),
-    ((-0.1, -0.3, 0.1), (0, 0), "undecided"), ((-0.3, -0.5, -0.1), (0, 0), "does not hold"),
-    ((0.0, 0.0, 0.0), (0, 0), "does not hold"), ((0.3, math.nan, 0.5), (0, 0), "undecided"),
-    ((0.3, 0.1, math.nan), (0, 0), "holds"), ((3, math.nan, 4), (5, 10), "holds"),
-    ((3, 2, math.nan), (5, 10), "holds in part"),
-    ((95, 92, 97), (90, 75), "holds"), ((88, 85, 92), (90, 75), "holds in part"),
-    ((70, 60, 80), (90, 75), "does not hold"),
-    ((3, 2, 4), (5, 10), "holds"), ((6, 4, 8), (5, 10), "holds in part"), ((11, 9, 13), (5, 10), "does not hold"),
-    ((0.3, math.nan, math.nan), (0, 0), "undecided"), ((math.nan,) * 3, (0, 0), "not measured"),
-    (None, (0, 0), "not measured")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("x", "bars", "says"),
+    [
+        ((0.3, 0.1, 0.5), (0, 0), "holds"),
+        ((0.3, -0.1, 0.5), (0, 0), "undecided"),
+        ((-0.1, -0.3, 0.1), (0, 0), "undecided"),
+        ((-0.3, -0.5, -0.1), (0, 0), "does not hold"),
+        ((0.0, 0.0, 0.0), (0, 0), "does not hold"),
+        ((0.3, math.nan, 0.5), (0, 0), "undecided"),
+        ((0.3, 0.1, math.nan), (0, 0), "holds"),
+        ((3, math.nan, 4), (5, 10), "holds"),
+        ((3, 2, math.nan), (5, 10), "holds in part"),
+        ((95, 92, 97), (90, 75), "holds"),
+        ((88, 85, 92), (90, 75), "holds in part"),
+        ((70, 60, 80), (90, 75), "does not hold"),
+        ((3, 2, 4), (5, 10), "holds"),
+        ((6, 4, 8), (5, 10), "holds in part"),
+        ((11, 9, 13), (5, 10), "does not hold"),
+        ((0.3, math.nan, math.nan), (0, 0), "undecided"),
+        ((math.nan,) * 3, (0, 0), "not measured"),
+        (None, (0, 0), "not measured"),
+    ],
+)
 def test_a_claim_holds_with_its_whole_interval(x, bars, says):
     assert judged(x and Interval(*x), *bars) == says
 

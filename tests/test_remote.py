@@ -182,9 +182,13 @@ def test_no_space_left_is_said_before_and_while_it_happens(web, tmp_path, monkey
             raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "open", lambda path, mode="r", *a, **k: (
-            Full(real(path, mode)) if path.name.endswith(".part") and mode == "wb" else real(path, mode, *a, **k)
-        ))  # fmt: skip
+        patch.setattr(
+            Path,
+            "open",
+            lambda path, mode="r", *a, **k: (
+                Full(real(path, mode)) if path.name.endswith(".part") and mode == "wb" else real(path, mode, *a, **k)
+            ),
+        )
         with pytest.raises(OSError, match="free some and run again, what has arrived is kept"):
             fetch(weights(web), download=True, cache=tmp_path)
     assert (tmp_path / "some/weights.pt.part").stat().st_size == 5000

@@ -97,8 +97,12 @@ def test_all_the_road_takes_another_architecture(linear, tmp_path):
     assert torch.equal(editor.replay(edit.to_json()).tensor, edit.tensor)
     assert editor.invert(latent.tensor, steps=2).w.shape == (3, LAYERS, W)
     short = baselines.LatentMapperTraining(steps=2)
-    for method in (baselines.GlobalDirections(editor, relevance), baselines.LatentOptimization(editor, steps=2),
-                   baselines.LatentMapper(editor, tmp_path, short), baselines.RandomDirection(editor)):
+    for method in (
+        baselines.GlobalDirections(editor, relevance),
+        baselines.LatentOptimization(editor, steps=2),
+        baselines.LatentMapper(editor, tmp_path, short),
+        baselines.RandomDirection(editor),
+    ):
         assert method.edit(latent, "thick line").tensor.shape == latent.tensor.shape
 
 

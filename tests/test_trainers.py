@@ -90,6 +90,7 @@ def test_a_judge_is_saved_in_half_and_reads_the_same(world: World, tmp_path):
         judge(image[0])
     assert set(accuracy(judge, image, factors)) == set(world.table.names)
 
+
 @each_world
 def test_readings_of_the_judge_are_in_words(world: World):
     torch.manual_seed(0)
@@ -171,7 +172,8 @@ def test_path_length_is_the_slope_of_the_picture():
     w = generator.mapping(z)[:, None].repeat(1, generator.num_ws, 1)
     rng = torch.Generator().manual_seed(1)
     jacobian = torch.autograd.functional.jacobian(
-        lambda w: generator.synthesize(generator.styles(w), w, noise="random", rng=torch.Generator().manual_seed(1)), w)
+        lambda w: generator.synthesize(generator.styles(w), w, noise="random", rng=torch.Generator().manual_seed(1)), w
+    )
     generator.synthesize(generator.styles(w), w, noise="random", rng=rng)  # draws the same noise first
     direction = torch.randn(3, 3, 16, 16, generator=rng) / 16
     slope = torch.einsum("bchw,bchwdlk->dlk", direction, jacobian)
@@ -189,8 +191,9 @@ def test_picture_distance_sees_small_things():
 
 def test_clip_goes_on_after_a_kill(tmp_path):
     pool = open_pool(PORTRAITS, tmp_path, 64, resolution=32, z_dim=64, seed=1)
-    config = ClipTraining(lessons=(Lessons(2, (1, 3), 0.2, False), Lessons(5, (2, 4), 0.0, True)), batch_size=8,
-                          group_size=4)  # fmt: skip
+    config = ClipTraining(
+        lessons=(Lessons(2, (1, 3), 0.2, False), Lessons(5, (2, 4), 0.0, True)), batch_size=8, group_size=4
+    )
     whole, log = train_clip(pool, tmp_path / "whole", config)
     train_clip(pool, tmp_path / "parts", config, stop_after=3)
     parts, _ = train_clip(pool, tmp_path / "parts", config)

@@ -163,8 +163,11 @@ def _generator(state: State, mapping_lr_mul: float = 0.01) -> Generator:
     if max(config.z_dim, config.w_dim) > WIDEST:
         raise RefusedError(f"is no StyleGAN2 generator: its latents have {config.z_dim} and {config.w_dim} numbers")
     average = state.get("w_avg", torch.zeros(config.w_dim))
-    generator = fill(lambda: Generator(config), state | {"w_avg": average},
-                     f"StyleGAN2 generator of {config.resolution} px and widths {widths}")  # fmt: skip
+    generator = fill(
+        lambda: Generator(config),
+        state | {"w_avg": average},
+        f"StyleGAN2 generator of {config.resolution} px and widths {widths}",
+    )
     if "w_avg" not in state:
         generator.estimate_w_avg(rng=torch.Generator().manual_seed(0))
     return generator

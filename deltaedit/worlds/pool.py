@@ -65,8 +65,15 @@ def renders(world: World, factors: Tensor, resolution: int) -> Iterator[Tensor]:
         yield world.render(part, resolution)
 
 
-def open_pool(world: World, folder: str | Path, n: int, resolution: int = 64, z_dim: int = 64, seed: int = 0,
-              device: str | torch.device = "cpu") -> Pool:  # fmt: skip
+def open_pool(
+    world: World,
+    folder: str | Path,
+    n: int,
+    resolution: int = 64,
+    z_dim: int = 64,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+) -> Pool:
     """Open a pool in a folder, painting what is missing.
 
     A killed run goes on where it was; of two that start together one paints, and the other waits.

@@ -56,8 +56,11 @@ class ClipTraining:
     """
 
     model: str = "miniature-clip"
-    lessons: tuple[Lessons, ...] = (Lessons(1050, (1, 7), 0.0, False), Lessons(2200, (3, 8), 0.0, True),
-                                    Lessons(3400, (2, 8), 0.15, True))  # fmt: skip
+    lessons: tuple[Lessons, ...] = (
+        Lessons(1050, (1, 7), 0.0, False),
+        Lessons(2200, (3, 8), 0.0, True),
+        Lessons(3400, (2, 8), 0.15, True),
+    )
     words: float = 1.0
     batch_size: int = 256
     group_size: int = 32
@@ -110,8 +113,9 @@ def alike(groups: list[Tensor], n: int, size: int, rng: torch.Generator) -> Tens
     return torch.cat(picks)[:n]
 
 
-def train_clip(pool: Pool, folder: str | Path, config: ClipTraining = ClipTraining(),
-               stop_after: int | None = None) -> tuple[nn.Module, list[dict[str, float]]]:  # fmt: skip
+def train_clip(
+    pool: Pool, folder: str | Path, config: ClipTraining = ClipTraining(), stop_after: int | None = None
+) -> tuple[nn.Module, list[dict[str, float]]]:
     """Train on a pool of pictures, with new captions at every step; returns the moving average, and the log.
 
     What the world keeps apart no caption names together, nor does a whole description: another run than one without.
@@ -122,8 +126,18 @@ def train_clip(pool: Pool, folder: str | Path, config: ClipTraining = ClipTraini
     """
     step_fn, carries = clip_step(pool, config)
     describes = asdict(config) | ({"apart": pool.world.apart} if pool.world.apart else {})
-    log = fit(step_fn, config.steps, name="CLIP", folder=folder, seed=config.seed, device=pool.z.device,
-              describes=describes, carries=carries, save_every=250, stop_after=stop_after)  # fmt: skip
+    log = fit(
+        step_fn,
+        config.steps,
+        name="CLIP",
+        folder=folder,
+        seed=config.seed,
+        device=pool.z.device,
+        describes=describes,
+        carries=carries,
+        save_every=250,
+        stop_after=stop_after,
+    )
     return carries["average"].eval(), log
 
 
@@ -144,9 +158,12 @@ def clip_step(pool: Pool, config: ClipTraining = ClipTraining()) -> tuple[Step, 
     parameters = [*model.parameters(), *names_words.parameters()]
     decayed = [p for p in parameters if p.ndim > 1]
     kept = [p for p in parameters if p.ndim <= 1]
-    optimizer = torch.optim.AdamW([{"params": decayed, "weight_decay": config.weight_decay},
-                                   {"params": kept, "weight_decay": 0.0}],
-                                  lr=config.lr, betas=(0.9, 0.98), fused=True)  # fmt: skip
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": config.weight_decay}, {"params": kept, "weight_decay": 0.0}],
+        lr=config.lr,
+        betas=(0.9, 0.98),
+        fused=True,
+    )
     statistics = (model.visual.image_mean, model.visual.image_std)
     mean, std = (torch.tensor(values, device=device)[:, None, None] for values in statistics)
     # On a processor fused attention in bfloat16 is slower than its parts one by one, backwards most of all.

@@ -27,8 +27,9 @@ from deltaedit.worlds.judge import Judge, judge_loss
 from deltaedit.worlds.pool import Pool
 from deltaedit.worlds.world import World
 
-MINIATURE = GeneratorConfig(resolution=128, z_dim=64, w_dim=128, mapping_layers=4, channel_base=2048, channel_max=128,
-                            mapping_lr_mul=1.0)  # fmt: skip
+MINIATURE = GeneratorConfig(
+    resolution=128, z_dim=64, w_dim=128, mapping_layers=4, channel_base=2048, channel_max=128, mapping_lr_mul=1.0
+)
 """The shipped generator."""
 
 MAPPING_SPEED = 0.01
@@ -84,9 +85,16 @@ class GeneratorTraining:
     seed: int = 0
 
 
-def teach_mapping(world: World, generator: Generator, folder: str | Path, steps: int, seed: int = 0,
-                  batch_size: int = 1024, lr: float = 3e-3,
-                  stop_after: int | None = None) -> list[dict[str, float]]:  # fmt: skip
+def teach_mapping(
+    world: World,
+    generator: Generator,
+    folder: str | Path,
+    steps: int,
+    seed: int = 0,
+    batch_size: int = 1024,
+    lr: float = 3e-3,
+    stop_after: int | None = None,
+) -> list[dict[str, float]]:
     """Teach the mapping what latents stand for: a linear layer, thrown away later, must read all attributes off w.
 
     Minutes of this spare hours of pictures: whether lips are red is a step function of one dimension of z, and a
@@ -110,8 +118,17 @@ def teach_mapping(world: World, generator: Generator, folder: str | Path, steps:
         return {"loss": loss, "length": w.square().mean().sqrt()}
 
     carries = {"mapping": generator.mapping_network, "read": read, "optimizer": optimizer}
-    return fit(step_fn, steps, name="mapping", folder=folder, seed=seed, device=device, carries=carries,
-               describes=asdict(generator.config) | {"lr": lr}, stop_after=stop_after)  # fmt: skip
+    return fit(
+        step_fn,
+        steps,
+        name="mapping",
+        folder=folder,
+        seed=seed,
+        device=device,
+        carries=carries,
+        describes=asdict(generator.config) | {"lr": lr},
+        stop_after=stop_after,
+    )
 
 
 def picture_distance(a: Tensor, b: Tensor) -> Tensor:
@@ -141,8 +158,9 @@ def perceptual_distance(network: Judge, a: Tensor, b: Tensor, step: int = 0) -> 
     if (span := a.shape[-1] - size) > 0:
         top, left = step * 29 % (span + 1), step * 47 % (span + 1)
         close = (..., slice(top, top + size), slice(left, left + size))
-        return perceptual_distance(network, F.avg_pool2d(a, a.shape[-1] // size), F.avg_pool2d(b, b.shape[-1] // size)
-                                   ) + perceptual_distance(network, a[close], b[close])  # fmt: skip
+        return perceptual_distance(
+            network, F.avg_pool2d(a, a.shape[-1] // size), F.avg_pool2d(b, b.shape[-1] // size)
+        ) + perceptual_distance(network, a[close], b[close])
     with half_precision(a.device):
         of_a, of_b = network.features(a), network.features(b)
     total = torch.zeros((), device=a.device)
@@ -151,10 +169,15 @@ def perceptual_distance(network: Judge, a: Tensor, b: Tensor, step: int = 0) -> 
     return total
 
 
-def train_generator(pools: Sequence[Pool], folder: str | Path, config: GeneratorTraining = GeneratorTraining(),
-                    perception: Judge | None = None, evaluate: Callable[[Generator], dict[str, float]] | None = None,
-                    start: tuple[Generator, int] | None = None,
-                    stop_after: int | None = None) -> tuple[Generator, list[dict[str, float]]]:  # fmt: skip
+def train_generator(
+    pools: Sequence[Pool],
+    folder: str | Path,
+    config: GeneratorTraining = GeneratorTraining(),
+    perception: Judge | None = None,
+    evaluate: Callable[[Generator], dict[str, float]] | None = None,
+    start: tuple[Generator, int] | None = None,
+    stop_after: int | None = None,
+) -> tuple[Generator, list[dict[str, float]]]:
     """Train on pools of pictures, stage by stage; returns the moving average of the generator, and the log.
 
     Args:
@@ -177,8 +200,9 @@ def train_generator(pools: Sequence[Pool], folder: str | Path, config: Generator
     torch.manual_seed(config.seed)
     average, behind = start or (Generator(replace(config.model, resolution=8)).to(device), 0)
     if config.mapping_steps and start is None:
-        rows = teach_mapping(pools[0].world, average, Path(folder) / "mapping", config.mapping_steps, config.seed,
-                             stop_after=stop_after)  # fmt: skip
+        rows = teach_mapping(
+            pools[0].world, average, Path(folder) / "mapping", config.mapping_steps, config.seed, stop_after=stop_after
+        )
         log += [{"stage": "mapping", **row} for row in rows]
         if rows[-1]["step"] < config.mapping_steps:  # paused
             return average.eval(), log
@@ -188,9 +212,18 @@ def train_generator(pools: Sequence[Pool], folder: str | Path, config: Generator
         pool = min((p for p in pools if p.pictures.shape[-1] >= stage.resolution), key=lambda p: p.pictures.shape[-1])
         step_fn, carries = stage_step(pool, config, stage, weights, perception)
         average = carries["average"]
-        rows = fit(step_fn, stage.steps, name=f"generator {stage.resolution} px", folder=place, seed=config.seed,
-                   device=device, describes=[asdict(config.model), asdict(stage)], carries=carries,
-                   evaluate=evaluate and partial(evaluate, average), stop_after=stop_after)  # fmt: skip
+        rows = fit(
+            step_fn,
+            stage.steps,
+            name=f"generator {stage.resolution} px",
+            folder=place,
+            seed=config.seed,
+            device=device,
+            describes=[asdict(config.model), asdict(stage)],
+            carries=carries,
+            evaluate=evaluate and partial(evaluate, average),
+            stop_after=stop_after,
+        )
         weights = average.state_dict()
         log += [{"stage": k, "resolution": stage.resolution, **row} for row in rows]
         if rows[-1]["step"] < stage.steps:  # paused
@@ -199,8 +232,9 @@ def train_generator(pools: Sequence[Pool], folder: str | Path, config: Generator
     return average.eval(), log
 
 
-def stage_step(pool: Pool, config: GeneratorTraining, stage: Stage, weights: Mapping[str, Tensor],
-               perception: Judge | None = None) -> tuple[Step, dict[str, Any]]:  # fmt: skip
+def stage_step(
+    pool: Pool, config: GeneratorTraining, stage: Stage, weights: Mapping[str, Tensor], perception: Judge | None = None
+) -> tuple[Step, dict[str, Any]]:
     """The step of one stage, for ``fit``, and what it carries: "generator", its moving "average", "optimizer" and more.
 
     Args:
@@ -308,8 +342,14 @@ def _mixed_styles(generator: Generator, config: GeneratorTraining, n: int, rng: 
         return generator.synthesize(generator.styles(w_plus), w_plus, noise="random", rng=rng)
 
 
-def _discriminator_step(discriminator: nn.Module, optimizer: torch.optim.Optimizer, fake: Tensor, real: Tensor,
-                        config: GeneratorTraining, step: int) -> dict[str, Tensor]:  # fmt: skip
+def _discriminator_step(
+    discriminator: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    fake: Tensor,
+    real: Tensor,
+    config: GeneratorTraining,
+    step: int,
+) -> dict[str, Tensor]:
     with half_precision(real.device):
         loss = F.softplus(discriminator(fake).float()).mean() + F.softplus(-discriminator(real).float()).mean()
     total = loss

@@ -15,8 +15,18 @@ from deltaedit.worlds import captions
 from deltaedit.worlds.painter import Color, Painter, render
 from deltaedit.worlds.table import Binary, Choice, Scale, Table, shows
 
-LEADS = ("", "a ", "a photo of a ", "a picture of a ", "a drawing of a ", "a portrait of a ", "the ", "this is a ",
-         "an image of a ", "a close-up of a ")  # fmt: skip
+LEADS = (
+    "",
+    "a ",
+    "a photo of a ",
+    "a picture of a ",
+    "a drawing of a ",
+    "a portrait of a ",
+    "the ",
+    "this is a ",
+    "an image of a ",
+    "a close-up of a ",
+)
 TEMPLATES = ("{}", "a {}", "a photo of a {}", "a picture of a {}", "a portrait of a {}", "an image of a {}")
 
 
@@ -143,8 +153,9 @@ class World:
         """Paint factors (B, len(names)), see :func:`deltaedit.worlds.painter.render`."""
         return render(self, factors, resolution)
 
-    def captions(self, factors: Tensor, rng: random.Random, at_least: int = 1, at_most: int = 7,
-                 negation: float = 0.22) -> list[str]:  # fmt: skip
+    def captions(
+        self, factors: Tensor, rng: random.Random, at_least: int = 1, at_most: int = 7, negation: float = 0.22
+    ) -> list[str]:
         """A true caption for every picture, see :func:`deltaedit.worlds.captions.captions`."""
         return captions.captions(self, factors, rng, at_least, at_most, negation)
 
