@@ -12,7 +12,9 @@ from runner import chapters
 ROOT = Path(__file__).resolve().parents[1]
 CHAPTERS = chapters(ROOT)
 NOTEBOOKS = list(CHAPTERS.values())
-MAX_LINES = 25
+MAX_LINES = {True: 25, False: 15}  # of a cell that is hidden, and of one that is seen
+MAX_COLUMNS = 84  # what is longer scrolls on a page
+HIDDEN = {"hide-input", "remove-input", "hide-cell", "remove-cell"}
 GLUE = re.compile(
     r"\{glue[:\w]*\}`([^`]+)`|^\s*(?:`{3,}|:{3,})\{glue[:\w]*\}\s+(\S+)(?:\s+:doc: *(\S+))?", re.MULTILINE
 )
@@ -43,13 +45,18 @@ def tags(cell: nbformat.NotebookNode) -> set[str]:
 
 def glued(path: Path) -> list[str]:
     """Patterns of the keys that a notebook glues; a part of an f-string that is computed matches anything."""
-    patterns = []
+    keys: list[ast.expr] = []
     for node in (node for cell in code_cells(path) for node in ast.walk(parse(cell))):
-        if isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) == "glue":
-            key = node.args[0]
-            parts = key.values if isinstance(key, ast.JoinedStr) else [key]
-            patterns.append("".join(re.escape(p.value) if isinstance(p, ast.Constant) else ".+" for p in parts))
-    return patterns
+        name = getattr(node.func, "id", getattr(node.func, "attr", "")) if isinstance(node, ast.Call) else ""
+        if name == "glue":
+            keys.append(node.args[0])
+        elif name == "glue_all":
+            keys += [ast.Constant(keyword.arg) for keyword in node.keywords if keyword.arg]
+            for many in (keyword.value for keyword in node.keywords if not keyword.arg):
+                assert isinstance(many, ast.Dict | ast.DictComp), f"{path.name}: spell out what is glued"
+                keys += many.keys if isinstance(many, ast.Dict) else [many.key]
+    parts = [key.values if isinstance(key, ast.JoinedStr) else [key] for key in keys]
+    return ["".join(re.escape(p.value) if isinstance(p, ast.Constant) else ".+" for p in key) for key in parts]
 
 
 def quoted(text: str, here: Path) -> list[tuple[Path, str]]:
@@ -109,10 +116,13 @@ def test_metadata_say_what_there_is(path: Path):
 
 
 @each_notebook
-def test_cells_are_short(path: Path):
+def test_cells_are_short_and_narrow(path: Path):
     for cell in code_cells(path):
-        lines = len(cell.source.splitlines())
-        assert lines <= MAX_LINES, f"{path.name}: {lines} lines from «{cell.source.splitlines()[0]}»"
+        lines = cell.source.splitlines()
+        most = MAX_LINES[bool(tags(cell) & HIDDEN)]
+        assert len(lines) <= most, f"{path.name}: {len(lines)} lines from «{lines[0]}»; at most {most}"
+        wide = [line for line in lines if len(line) > MAX_COLUMNS]
+        assert not wide, f"{path.name}: {len(wide)} lines are too long, such as «{wide[0]}»"
 
 
 @each_notebook
