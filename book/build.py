@@ -25,6 +25,7 @@ import importlib.util
 import io
 import json
 import os
+import pkgutil
 import re
 import shutil
 import subprocess
@@ -41,6 +42,7 @@ import runner
 import yaml
 from PIL import Image
 
+import deltaedit
 from deltaedit.files import write_json
 from deltaedit.record import write_record
 from deltaedit.show import DARK
@@ -323,13 +325,30 @@ def table_of_times(times: dict[str, float], now: Collection[str]) -> str:
     return "\n".join([*lines, f"{sum(times.values()):>6.0f} s  one after the other"])
 
 
+def public_modules() -> list[str]:
+    """The library's modules by name, but for those that begin with an underscore."""
+    names = (module.name for module in pkgutil.walk_packages(deltaedit.__path__, "deltaedit."))
+    return sorted(name for name in names if not any(part.startswith("_") for part in name.split(".")))
+
+
+def api_sections(worlds: bool) -> str:
+    """What an API page says of each public module, by its docstrings: those of the worlds, or all others."""
+    section = "\n## `{}`\n\n```{{eval-rst}}\n.. automodule:: {}\n   :members:\n```\n"
+    names = [name for name in public_modules() if name.startswith("deltaedit.worlds") == worlds]
+    return "".join(section.format(name.removeprefix("deltaedit."), name) for name in names)
+
+
 def stage_pages(root: Path, stage: Path) -> None:
-    """Mirror what the pages are made of, beside the notebooks that were run."""
+    """Mirror what the pages are made of, beside the notebooks that were run, and list the library on its API pages."""
     stage.mkdir(parents=True, exist_ok=True)
     for name in ("book", "figures"):
         shutil.rmtree(stage / name, ignore_errors=True)
         if (root / name).is_dir():
             shutil.copytree(root / name, stage / name, ignore=shutil.ignore_patterns("*.py", "__pycache__", ".*"))
+    for name in ("method", "worlds"):
+        if (page := stage / f"book/api/{name}.md").exists():
+            with page.open("a", encoding="utf-8") as file:
+                file.write(api_sections(worlds=name == "worlds"))
     shutil.copy(root / "_config.yml", stage)
 
 
