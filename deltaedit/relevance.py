@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from deltaedit.features import FeatureStore, ImageEncoder, clip_identity
+from deltaedit.features import FeatureStore, ImageEncoder, made_by
 from deltaedit.files import read_tensors, refuse_other_run, write_tensors
 from deltaedit.style_space import AnyGenerator, sample_w
 
@@ -49,12 +49,10 @@ def estimate_relevance(
 
     Args:
         source: a generator, and pictures are drawn where it is; or a store, of which 20,000 pictures at most are used.
-        clip: gives the image features of what a generator draws.
         n_latents: pictures on which each channel is tried; StyleCLIP takes 100 for FFHQ.
         step_size: in standard deviations; 5 as in StyleCLIP.
         ridge: of the regression, against correlations of 1; from 1 to 100 edits were alike in the miniature worlds.
         batch_size: pictures at a time; by default ``generator.batch_size``.
-        seed: of the latents.
         out: file for the result; written as the estimate grows, so that a run that was stopped goes on.
 
     Returns:
@@ -76,17 +74,10 @@ def estimate_relevance(
         raise ValueError("give the CLIP whose features the generator's pictures shall have, or a store of features.")
     batch_size = generator.batch_size if batch_size is None else batch_size
     if n_latents < 1 or batch_size < 1 or not step_size > 0:
-        raise ValueError(
-            f"n_latents, batch_size and step_size must be positive. Got {n_latents}, {batch_size}, {step_size}."
-        )
+        got = f"{n_latents}, {batch_size}, {step_size}"
+        raise ValueError(f"n_latents, batch_size and step_size must be positive. Got {got}.")
     generator.eval()
-    about = {
-        "n_latents": n_latents,
-        "step_size": step_size,
-        "seed": seed,
-        "generator": generator.fingerprint(),
-        **clip_identity(clip),
-    }
+    about = {"n_latents": n_latents, "step_size": step_size, "seed": seed, **made_by(generator, clip)}
     device, size = generator.w_avg.device, generator.layout.size
     w = sample_w(generator, SIGMA_SAMPLES + n_latents, seed)
     sigma = generator.styles(w[:SIGMA_SAMPLES]).std(0)
@@ -118,13 +109,8 @@ def relevance_mask(relevance: Tensor, delta_text: Tensor, threshold: float) -> T
     ``Editor`` does the one or the other, as its domain's ``raw_threshold`` says.
 
     Args:
-        relevance: (S, D), unit rows.
-        delta_text: (D,).
+        relevance, delta_text: (S, D), unit rows, and (D,); the mask is bool (S,).
         threshold: 0 lets all channels move, 1 none.
-
-    Returns:
-        bool, (S,).
-
     >>> relevance_mask(torch.eye(3), torch.tensor([0.9, -0.5, 0.1]), threshold=0.3)
     tensor([ True,  True, False])
     """
