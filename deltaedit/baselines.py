@@ -35,16 +35,10 @@ Identity = Callable[[Tensor, Tensor], Tensor]
 
 
 class Method(ABC):
-    """A way to edit from text: gives a Direction for a latent and a prompt.
+    """A way to edit from text: gives a Direction for a latent and a prompt, with an editor's models and ``tail``."""
 
-    Attributes:
-        editor: whose generator, CLIP, neutral prompt and ``tail`` are used.
-        name: as a reader sees it.
-        threshold: what ``Direction.threshold`` says; 0 where the method has none.
-    """
-
-    name: str
-    threshold: float = 0.0
+    name: str  # as a reader sees it
+    threshold: float = 0.0  # what ``Direction.threshold`` says; 0 where the method has none
 
     def __init__(self, editor: Editor) -> None:
         self.editor = editor
@@ -53,8 +47,7 @@ class Method(ABC):
         """The edit at strength 1.
 
         Raises:
-            ValueError: if the prompt is empty or the neutral one, the latent is none of the editor's, or the method
-                does not know the prompt.
+            ValueError: if ``Editor.edit`` would refuse latent or prompt, or the method does not know the prompt.
         """
         self.editor.check(latent)
         self.editor.text_delta(prompt)  # refuses what says nothing
@@ -109,9 +102,8 @@ class WPlus(Method):
         generator, got = editor.generator, (mapper.config.dims, mapper.config.feature_dim)
         fits = ((generator.w_avg.shape[-1],) * generator.num_ws, editor.clip.dim)
         if (tuple(got[0]), got[1]) != fits:
-            raise ValueError(
-                f'the mapper must be trained with space="w_plus", for {fits}: widths and feature size. Got {got}.'
-            )
+            wanted = f'the mapper must be trained with space="w_plus", for {fits}: widths and feature size'
+            raise ValueError(f"{wanted}. Got {got}.")
         self.mapper = mapper.to(editor.device).eval()
 
     @torch.no_grad()
@@ -129,10 +121,8 @@ class GlobalDirections(Method):
     beta. The largest is scaled to 1, each counts in its channel's standard deviation, and strength 1 is ``alpha`` of
     them. Its knob is ``threshold``; 0.15 and 4.1 are what the authors' demonstration starts with.
 
-    Args:
-        relevance: (S, D), unit rows, by finite differences: ``estimate_relevance(generator, clip)``.
-
-    Warns if no channel reaches the threshold.
+    Warns if no channel reaches the threshold. Of ``relevance`` (S, D) it wants unit rows, by finite differences:
+    ``estimate_relevance(generator, clip)``.
 
     Raises:
         ValueError: if the relevance is of another shape, or the threshold not from 0 to 1.
@@ -167,12 +157,10 @@ class LatentOptimization(Method):
 
     Args:
         steps: the paper takes 200 to 300.
-        lr: of Adam, for w of FFHQ's size.
         identity: the paper compares faces by ArcFace; None leaves the term out, and ``identity_weight`` is then 0.
 
-    Attributes:
-        history: of the last call, a row a step with means over pictures: ``loss``, ``clip``, and in ``moved`` the
-            squared distance from where it began.
+    ``history`` is of the last call, a row a step with means over pictures: ``loss``, ``clip``, and in ``moved`` the
+    squared distance from where it began.
     """
 
     name = "StyleCLIP latent optimization"
@@ -197,9 +185,8 @@ class LatentOptimization(Method):
     def _delta(self, latent: Latent, prompt: str) -> tuple[Tensor, Tensor]:
         generator, text = self.editor.generator, self.editor.text_feature(prompt)
         start, log = as_w_plus(generator, latent.w), torch.zeros(self.steps, 3)
-        batches = list(zip(start.split(generator.batch_size), latent.tensor.split(generator.batch_size), strict=True))
-        parts = []
-        for w_plus, original in batches:
+        n, parts = generator.batch_size, []
+        for w_plus, original in zip(start.split(n), latent.tensor.split(n), strict=True):
             moved = torch.zeros_like(w_plus, requires_grad=True)
             optimizer = torch.optim.Adam([moved], lr=self.lr)
             for step in tqdm(range(self.steps), desc=f"descent: {prompt}", mininterval=1.0):
@@ -239,24 +226,15 @@ class LevelsMapper(nn.Module):
 
 @dataclass(frozen=True)
 class LatentMapperTraining:
-    """How StyleCLIP's mapper is trained for one prompt; the defaults are the paper's and its published code's.
+    """How StyleCLIP's mapper is trained for one prompt; the defaults are the paper's and its published code's."""
 
-    Attributes:
-        steps, batch_size: 50,000 batches of 2 pictures, ten hours and more on the authors' GPU.
-        lr: of Adam, in place of Ranger; so high because the layers' own is a hundredth (``EqualLinear.lr_mul``).
-        l2: weight of the mean square of the edit.
-        identity_weight: of the identity term, where there is one.
-        scale: what the network's output is multiplied by.
-        seed: of weights and of samples.
-    """
-
-    steps: int = 50_000
+    steps: int = 50_000  # ten hours and more on the authors' GPU
     batch_size: int = 2
-    lr: float = 0.5
-    l2: float = 0.8
+    lr: float = 0.5  # of Adam, in place of Ranger; so high because the layers' own is a hundredth
+    l2: float = 0.8  # weight of the mean square of the edit
     identity_weight: float = 0.1
-    scale: float = 0.1
-    seed: int = 0
+    scale: float = 0.1  # what the network's output is multiplied by
+    seed: int = 0  # of weights and of samples
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "lr", "scale"):
@@ -268,13 +246,9 @@ class LatentMapper(Method):
     """StyleCLIP's latent mapper (Patashnik et al. 2021, section 5): a network trained anew for each prompt.
 
     Trained on samples, where the paper takes inverted photos, to minimise the distance of ``LatentOptimization`` with
-    the weights of ``LatentMapperTraining``. Its knob is ``l2``. Without ``identity`` that term is left out.
-
-    Args:
-        folder: for the mappers, a folder for each prompt; one that was trained is read, one that was stopped goes on.
-
-    Attributes:
-        history: by prompt, the log of its training, see ``loop.fit``.
+    the weights of ``LatentMapperTraining``. Its knob is ``l2``. Without ``identity`` that term is left out. In
+    ``folder`` each prompt has a folder of its own: a mapper that was trained is read, one that was stopped goes on.
+    ``history`` is, by prompt, the log of its training, see ``loop.fit``.
     """
 
     name = "StyleCLIP latent mapper"
@@ -298,11 +272,7 @@ class LatentMapper(Method):
 
     @torch.enable_grad()
     def train(self, prompt: str) -> LevelsMapper:
-        """The mapper of a prompt: remembered, read, or trained; a run that was stopped goes on.
-
-        Raises:
-            FloatingPointError: if the loss is not finite.
-        """
+        """The mapper of a prompt, remembered, read or trained; raises ``FloatingPointError`` if its loss is not finite."""
         if prompt in self._mappers:
             return self._mappers[prompt]
         editor, config, generator = self.editor, self.config, self.editor.generator
@@ -310,11 +280,8 @@ class LatentMapper(Method):
         hook = self.identity and getattr(self.identity, "__qualname__", type(self.identity).__qualname__)
         about = {
             **asdict(config),
-            "prompt": prompt,
-            "truncation": editor.domain.truncation,
-            "identity": hook,
-            "generator": generator.fingerprint(),
-            "clip": editor.clip.fingerprint(),
+            **{"prompt": prompt, "truncation": editor.domain.truncation, "identity": hook},
+            **{"generator": generator.fingerprint(), "clip": editor.clip.fingerprint()},
         }
         place = self.folder / hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]
         with torch.random.fork_rng(devices=[]):  # the caller's randomness stays as it is
@@ -363,8 +330,7 @@ class LinearBoundary(Method):
         alpha: the paper goes to 3, in a Z of unit spread.
         beside: by prompt, the prompts to be orthogonal to.
 
-    Attributes:
-        accuracy: by prompt, on labels that ``fit`` kept back, as many of the one kind as of the other.
+    ``accuracy`` is, by prompt, that on labels which ``fit`` kept back, as many of the one kind as of the other.
     """
 
     name = "InterFaceGAN linear boundary"
@@ -411,10 +377,8 @@ class LinearBoundary(Method):
         boundaries, accuracy = {}, {}
         for prompt, label in labels.items():
             if label.shape != w.shape[:1] or w.ndim != 2:
-                raise ValueError(
-                    f"{prompt!r} needs a label for each w, (n,) for (n, w_dim). "
-                    f"Got {tuple(label.shape)} and {tuple(w.shape)}."
-                )
+                got = f"{tuple(label.shape)} and {tuple(w.shape)}"
+                raise ValueError(f"{prompt!r} needs a label for each w, (n,) for (n, w_dim). Got {got}.")
             kinds = [(label == kind).nonzero()[:, 0].cpu() for kind in (0, 1)]
             if (least := min(map(len, kinds))) < 10:
                 counts = f"{len(kinds[1])} and {len(kinds[0])}"
@@ -471,9 +435,7 @@ class Captioned(FeatureStore):
     differences of image features; its mapper goes into an ``Editor`` as any other. The manifest is marked, so that runs
     are told apart.
 
-    Args:
-        store: from ``extract_features``.
-        text_feature: (n, D), of one caption a picture, unit norm.
+    ``text_feature`` (n, D) is of one caption a picture, unit norm.
 
     Raises:
         ValueError: unless there is one row of the store's feature size for each picture.
