@@ -49,11 +49,7 @@ class Pictures:
 
     @property
     def image(self) -> Image.Image:
-        """The picture.
-
-        Raises:
-            ValueError: if there are several.
-        """
+        """The picture; raises ``ValueError`` if there are several."""
         if len(self.tensor) != 1:
             raise ValueError(f"there are {len(self.tensor)} pictures: use .images.")
         return to_pil(self.tensor)[0]
@@ -63,23 +59,16 @@ class Pictures:
 class Latent(Pictures):
     """Pictures as the editor holds them, one or a batch.
 
-    Attributes:
-        w: (B, w_dim) or (B, L, w_dim); the toRGB layers take it.
-        s: (B, S), style codes.
-        image_feature: (B, D), unit norm.
-        tensor: (B, 3, H, W), the pictures themselves, about [-1, 1].
-        source: where they come from, such as seed and truncation.
-
     >>> latent = Editor.from_pretrained("portraits").sample(seed=7, n=3)
     >>> len(latent), latent[0].image.size
     (3, (128, 128))
     """
 
-    w: Tensor
-    s: Tensor
-    image_feature: Tensor
-    tensor: Tensor
-    source: dict[str, Any] = field(default_factory=dict)
+    w: Tensor  # (B, w_dim) or (B, L, w_dim); the toRGB layers take it
+    s: Tensor  # (B, S), style codes
+    image_feature: Tensor  # (B, D), unit norm
+    tensor: Tensor  # (B, 3, H, W), the pictures themselves, about [-1, 1]
+    source: dict[str, Any] = field(default_factory=dict)  # where they come from, such as seed and truncation
 
     def __len__(self) -> int:
         return len(self.s)
@@ -94,23 +83,16 @@ class Latent(Pictures):
 
 @dataclass(frozen=True, eq=False)
 class Direction:
-    """What one prompt asks of a latent.
-
-    Attributes:
-        prompt, neutral: target and neutral prompt.
-        threshold: relevance below which channels stay.
-        delta_s: (B, S), the edit at strength 1.
-        delta_w: (B, L, w_dim), what ``w_plus`` moves by besides, for the toRGB layers, which take no style code; None
-            where they stay as they are, as in DeltaEdit. It is for methods that edit W+, see ``baselines``.
-        method: what gave it, if not the editor: then no recipe makes it again.
-    """
+    """What one prompt asks of a latent."""
 
     prompt: str
     neutral: str
-    threshold: float
-    delta_s: Tensor
+    threshold: float  # relevance below which channels stay
+    delta_s: Tensor  # (B, S), the edit at strength 1
     delta_w: Tensor | None = None
-    method: str | None = None
+    """(B, L, w_dim), what ``w_plus`` moves by besides, for the toRGB layers, which take no style code; for methods that
+    edit W+, see ``baselines``. None where they stay as they are, as in DeltaEdit."""
+    method: str | None = None  # what gave it, if not the editor: then no recipe makes it again
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,11 +157,8 @@ class Edit(Pictures):
     def with_strength(self, strength: float | Sequence[float]) -> Edit:
         """The same edit, farther or less far; neither mapper nor CLIP runs again.
 
-        Args:
-            strength: one for all prompts, or one for each; negative ones go the other way.
-
-        Raises:
-            ValueError: if a strength is not finite, or their number is not that of the prompts.
+        One strength for all prompts, or one for each; negative ones go the other way, and ``ValueError`` is raised for
+        another number of them, or if one is not finite.
         """
         return replace(self, strengths=_strengths(strength, len(self.directions)))
 
@@ -201,17 +180,11 @@ class Edit(Pictures):
         """
         if others := [d.method for d in self.directions if d.method]:
             raise ValueError(f"only edits that Editor.edit made have a recipe, not those of {others[0]}.")
-        parts = [
-            {
-                "prompt": d.prompt,
-                "neutral": d.neutral,
-                "strength": strength,
-                "threshold": d.threshold,
-                "channels": int((d.delta_s != 0).any(0).sum()),
-                "norm": round(float(d.delta_s.norm(dim=1).mean()) * abs(strength), 4),
-            }
-            for d, strength in zip(self.directions, self.strengths, strict=True)
-        ]
+        parts = []
+        for d, strength in zip(self.directions, self.strengths, strict=True):
+            asked = {"prompt": d.prompt, "neutral": d.neutral, "strength": strength, "threshold": d.threshold}
+            norm = round(float(d.delta_s.norm(dim=1).mean()) * abs(strength), 4)
+            parts.append({**asked, "channels": int((d.delta_s != 0).any(0).sum()), "norm": norm})
         latent, editor = self.latent, self.editor
         if {"seed", "n", "truncation"} <= latent.source.keys():
             where = latent.source
@@ -226,9 +199,7 @@ class Editor:
     """Edits pictures of one domain from text; its models are used as they are, none is trained.
 
     Args:
-        generator: w -> s -> image.
-        clip: pictures and prompts to unit vectors; on the generator's device, as is the mapper.
-        mapper: trained on that generator and that CLIP.
+        clip, mapper: on the generator's device; the mapper was trained on that generator and that CLIP.
         relevance: (S, D), unit rows, or None: then every channel may move.
         domain: name, neutral prompt and defaults; those of ``Domain()`` if there is none.
         encoder: picture -> ``w_plus`` for ``invert``, or None.
@@ -257,17 +228,14 @@ class Editor:
     ) -> None:
         domain = domain or Domain(preprocessing=clip.preprocessing)
         check_fit(generator, clip.dim, mapper, relevance, encoder)
-        if domain.preprocessing != clip.preprocessing:
-            raise ValueError(
-                f"domain and CLIP must make pictures ready in one way: give ClipEncoder the domain's preprocessing. "
-                f"Got {domain.preprocessing!r} and {clip.preprocessing!r}."
-            )
-        if mapper.config.preprocessing != clip.preprocessing:
-            warnings.warn(
-                f"the mapper learned from pictures made ready for CLIP in the way {mapper.config.preprocessing!r}, "
-                f"and now gets them in the way {clip.preprocessing!r}: its edits will be off.",
-                stacklevel=2,
-            )
+        theirs, ours, learned = domain.preprocessing, clip.preprocessing, mapper.config.preprocessing
+        if theirs != ours:
+            wanted = "domain and CLIP must make pictures ready in one way: give ClipEncoder the domain's preprocessing"
+            raise ValueError(f"{wanted}. Got {theirs!r} and {ours!r}.")
+        if learned != ours:
+            now = f"and now gets them in the way {ours!r}: its edits will be off"
+            told = f"the mapper learned from pictures made ready for CLIP in the way {learned!r}"
+            warnings.warn(f"{told}, {now}.", stacklevel=2)
         self.encoder = encoder
         self.generator, self.clip, self.mapper, self.domain = generator.eval(), clip, mapper.eval(), domain
         self.relevance = None if relevance is None else relevance.to(self.device)
@@ -310,8 +278,6 @@ class Editor:
         """Load a domain: a name such as "portraits" or "ffhq", or a folder that ``save_pretrained`` wrote.
 
         Args:
-            name_or_folder: which.
-            device: for its models.
             download: fetch what others publish of it (see ``download``) and is not here; nothing is fetched otherwise.
 
         Raises:
@@ -329,10 +295,8 @@ class Editor:
         if not (path := folder / MAPPER).exists():
             raise ValueError(f"there is no file {path}: train a mapper for the generator beside it, and save it there.")
         mapper = DeltaMapper.load(path, device)
-        path = folder / RELEVANCE
-        relevance = checkpoints.load_relevance(path) if path.exists() else None
-        path = folder / ENCODER
-        encoder = checkpoints.load_encoder(path).to(device) if path.exists() else None
+        relevance = checkpoints.load_relevance(path) if (path := folder / RELEVANCE).exists() else None
+        encoder = checkpoints.load_encoder(path).to(device) if (path := folder / ENCODER).exists() else None
         editor = cls(generator, clip, mapper, relevance, domain, encoder)
         editor.home = str(name_or_folder)
         return editor
@@ -357,9 +321,8 @@ class Editor:
 
         Args:
             seed: of z; the same on every device.
-            n: how many.
             truncation: 1 for the generator's full variety, 0 for its average; by default the domain's.
-            rows: which of them to draw; all by default.
+            rows: which of the ``n`` to draw; all by default.
 
         Raises:
             ValueError: if the seed is no whole number, n is below 1 or truncation is not finite.
@@ -412,14 +375,9 @@ class Editor:
             else:
                 w_plus = torch.cat([self.encoder(part) for part in image.split(BATCH)])
         if steps:
-            n = max(1, REFINED // image[0, 0].numel())
+            n, seen = max(1, REFINED // image[0, 0].numel()), self.clip.encode_image
             parts = zip(image.split(n), w_plus.split(n), strict=True)
-            w_plus = torch.cat(
-                [
-                    refine(self.generator, *part, steps, features=self.clip.encode_image, progress=progress)
-                    for part in parts
-                ]
-            )
+            w_plus = torch.cat([refine(self.generator, *p, steps, features=seen, progress=progress) for p in parts])
         latent = self.latent(w_plus, source)
         return replace(latent, image_feature=feature) if self.domain.photo_feature else latent
 
@@ -454,7 +412,6 @@ class Editor:
         ``mask``; they are added up. Where the domain has a ``tail``, no channel is pushed beyond ``style_range``.
 
         Args:
-            latent: from ``sample``.
             target: what the picture shall show, such as "face with glasses".
             strength: 1 for the domain's usual edit, more to go farther, below 0 the other way; one or one per prompt.
             threshold: 0 lets all channels move; by default the domain's.
@@ -477,11 +434,7 @@ class Editor:
         threshold: float | None = None,
         neutral: str | None = None,
     ) -> list[Edit]:
-        """One edit for each prompt: what ``edit`` gives one by one, sooner, since mapper and generator run on all.
-
-        Args:
-            targets: prompts; the other arguments and the errors are those of ``edit``.
-        """
+        """One edit for each prompt: what ``edit`` gives one by one, sooner, since mapper and generator run on all."""
         targets = [targets] if isinstance(targets, str) else list(targets)
         strengths = _strengths(strength, len(targets))
         directions = self._directions(latent, targets, neutral, threshold)
@@ -494,12 +447,9 @@ class Editor:
     def replay(self, recipe: str | Mapping[str, Any] | Recipe, anyway: bool = False) -> Edit:
         """Make an edit again from what ``Edit.to_json`` wrote: to the bit on the same machine with the same versions.
 
-        Nothing in a recipe is run, opened or fetched.
-
         Args:
-            recipe: JSON, or what it holds.
+            recipe: JSON, or what it holds; nothing in it is run, opened or fetched.
             anyway: make it although it is of another domain, or was made with other models.
-
         Raises:
             ValueError: if an entry is missing or cannot be right, or the recipe is not of this editor; the message says
                 what would be different.
@@ -521,11 +471,7 @@ class Editor:
         return Edit(self, latent, tuple(parts), tuple(p.strength for p in recipe.parts))
 
     def text_delta(self, target: str, neutral: str | None = None, normalize: bool = True) -> Tensor:
-        """``delta_text`` (D,), of unit norm where ``normalize``; remembered for the next edit.
-
-        Raises:
-            ValueError: if a prompt is empty, or both say the same.
-        """
+        """``delta_text`` (D,), of unit norm where ``normalize``; raises ``ValueError`` if the prompts say the same."""
         return text_delta(self.text_feature, target, self.domain.neutral if neutral is None else neutral, normalize)
 
     def text_feature(self, prompt: str) -> Tensor:
@@ -555,11 +501,8 @@ class Editor:
         """Raise ValueError if a latent is none of this editor's."""
         if not isinstance(latent, Latent):
             raise ValueError(f"latent must come from Editor.sample. Got {type(latent).__name__}.")
-        if latent.s.shape[1] != self.generator.layout.size:
-            raise ValueError(
-                f"the latent is of another generator: it has {latent.s.shape[1]} style channels, "
-                f"this one has {self.generator.layout.size}."
-            )
+        if (got := latent.s.shape[1]) != (size := self.generator.layout.size):
+            raise ValueError(f"the latent is of another generator: it has {got} style channels, this one has {size}.")
 
     def _directions(
         self, latent: Latent, targets: list[str], neutral: str | None, threshold: float | None
@@ -593,10 +536,8 @@ def _strengths(strength: float | Sequence[float], count: int) -> tuple[float, ..
         strength = strength.tolist()
     values = list(strength) if isinstance(strength, list | tuple) else [strength] * count
     if len(values) != count or not count:
-        raise ValueError(
-            f"give one prompt or more, and one strength for all or for each. "
-            f"Got {count} prompts and {len(values)} strengths."
-        )
+        wanted = "give one prompt or more, and one strength for all or for each"
+        raise ValueError(f"{wanted}. Got {count} prompts and {len(values)} strengths.")
     if not all(isinstance(value, Real) and math.isfinite(value) for value in values):
         raise ValueError(f"strength must be a finite number. Got {strength!r}.")
     return tuple(float(value) for value in values)
