@@ -37,18 +37,14 @@ Identity = Callable[[Tensor, Tensor], Tensor]
 class Method(ABC):
     """A way to edit from text: gives a Direction for a latent and a prompt, with an editor's models and ``tail``."""
 
-    name: str  # as a reader sees it
-    threshold: float = 0.0  # what ``Direction.threshold`` says; 0 where the method has none
+    name: str  #: as a reader sees it
+    threshold: float = 0.0  #: what ``Direction.threshold`` says; 0 where the method has none
 
     def __init__(self, editor: Editor) -> None:
         self.editor = editor
 
     def direction(self, latent: Latent, prompt: str) -> Direction:
-        """The edit at strength 1.
-
-        Raises:
-            ValueError: if ``Editor.edit`` would refuse latent or prompt, or the method does not know the prompt.
-        """
+        """The edit at strength 1; raises ``ValueError`` if ``Editor.edit`` would, or the prompt is not known."""
         self.editor.check(latent)
         self.editor.text_delta(prompt)  # refuses what says nothing
         delta_s, delta_w = self._delta(latent, prompt)
@@ -91,8 +87,7 @@ class WPlus(Method):
     A sample's w is the same for all layers: of it, the mapper's normalisation across the layers of a group leaves only
     signs; with ``groups=1`` all of it is seen.
 
-    Raises:
-        ValueError: if the mapper is none for W+ of this generator and this CLIP.
+    ``ValueError`` is raised if the mapper is none for W+ of this generator and this CLIP.
     """
 
     name = "DeltaEdit in W+"
@@ -121,11 +116,8 @@ class GlobalDirections(Method):
     beta. The largest is scaled to 1, each counts in its channel's standard deviation, and strength 1 is ``alpha`` of
     them. Its knob is ``threshold``; 0.15 and 4.1 are what the authors' demonstration starts with.
 
-    Warns if no channel reaches the threshold. Of ``relevance`` (S, D) it wants unit rows, by finite differences:
-    ``estimate_relevance(generator, clip)``.
-
-    Raises:
-        ValueError: if the relevance is of another shape, or the threshold not from 0 to 1.
+    Of ``relevance`` (S, D) it wants unit rows, by finite differences: ``estimate_relevance(generator, clip)``. Raises
+    ``ValueError`` for another shape, or a threshold not from 0 to 1, and warns if no channel reaches it.
     """
 
     name = "StyleCLIP global directions"
@@ -155,11 +147,8 @@ class LatentOptimization(Method):
     Its knob is ``l2``: 0.008 is for FFHQ's 18 x 512 numbers of W+, over which the published code sums, and for OpenAI's
     CLIP.
 
-    Args:
-        steps: the paper takes 200 to 300.
-        identity: the paper compares faces by ArcFace; None leaves the term out, and ``identity_weight`` is then 0.
-
-    ``history`` is of the last call, a row a step with means over pictures: ``loss``, ``clip``, and in ``moved`` the
+    The paper takes 200 to 300 steps, and for ``identity`` compares faces by ArcFace; None leaves the term out. In
+    ``history`` the last call has a row a step with means over pictures: ``loss``, ``clip``, and in ``moved`` the
     squared distance from where it began.
     """
 
@@ -228,13 +217,13 @@ class LevelsMapper(nn.Module):
 class LatentMapperTraining:
     """How StyleCLIP's mapper is trained for one prompt; the defaults are the paper's and its published code's."""
 
-    steps: int = 50_000  # ten hours and more on the authors' GPU
+    steps: int = 50_000  #: ten hours and more on the authors' GPU
     batch_size: int = 2
-    lr: float = 0.5  # of Adam, in place of Ranger; so high because the layers' own is a hundredth
-    l2: float = 0.8  # weight of the mean square of the edit
+    lr: float = 0.5  #: of Adam, in place of Ranger; so high because the layers' own is a hundredth
+    l2: float = 0.8  #: weight of the mean square of the edit
     identity_weight: float = 0.1
-    scale: float = 0.1  # what the network's output is multiplied by
-    seed: int = 0  # of weights and of samples
+    scale: float = 0.1  #: what the network's output is multiplied by
+    seed: int = 0  #: of weights and of samples
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "lr", "scale"):
@@ -272,17 +261,14 @@ class LatentMapper(Method):
 
     @torch.enable_grad()
     def train(self, prompt: str) -> LevelsMapper:
-        """The mapper of a prompt, remembered, read or trained; raises ``FloatingPointError`` if its loss is not finite."""
+        """The mapper of a prompt, remembered, read or trained; ``FloatingPointError`` if its loss is not finite."""
         if prompt in self._mappers:
             return self._mappers[prompt]
         editor, config, generator = self.editor, self.config, self.editor.generator
         text, device = editor.text_feature(prompt), editor.device
         hook = self.identity and getattr(self.identity, "__qualname__", type(self.identity).__qualname__)
-        about = {
-            **asdict(config),
-            **{"prompt": prompt, "truncation": editor.domain.truncation, "identity": hook},
-            **{"generator": generator.fingerprint(), "clip": editor.clip.fingerprint()},
-        }
+        about = asdict(config) | {"prompt": prompt, "truncation": editor.domain.truncation, "identity": hook}
+        about |= {"generator": generator.fingerprint(), "clip": editor.clip.fingerprint()}
         place = self.folder / hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]
         with torch.random.fork_rng(devices=[]):  # the caller's randomness stays as it is
             torch.manual_seed(config.seed)
@@ -304,17 +290,9 @@ class LatentMapper(Method):
             optimizer.step()
             return {"loss": loss, "clip": apart, "moved": moved}
 
-        self.history[prompt] = fit(
-            step,
-            config.steps,
-            carries={"mapper": mapper, "optimizer": optimizer},
-            folder=place,
-            seed=config.seed,
-            describes=about,
-            device=device,
-            log_every=max(1, min(50, config.steps // 10)),
-            name=f"mapper: {prompt}",
-        )
+        run = {"name": f"mapper: {prompt}", "folder": place, "seed": config.seed, "device": device, "describes": about}
+        often, carries = max(1, min(50, config.steps // 10)), {"mapper": mapper, "optimizer": optimizer}
+        self.history[prompt] = fit(step, config.steps, carries=carries, log_every=often, **run)
         return self._mappers.setdefault(prompt, mapper.eval())
 
 
@@ -323,14 +301,9 @@ class LinearBoundary(Method):
 
     The edit is ``w + alpha n``, n the boundary's normal. Given ``beside``, n is first made orthogonal to the normals of
     other prompts, so that the edit does not cross those («conditional manipulation»): that is its knob. It reads no
-    prompt, they are names of labels to it.
-
-    Args:
-        boundaries: by prompt, a normal (w_dim,) as long as one standard deviation of the samples along it.
-        alpha: the paper goes to 3, in a Z of unit spread.
-        beside: by prompt, the prompts to be orthogonal to.
-
-    ``accuracy`` is, by prompt, that on labels which ``fit`` kept back, as many of the one kind as of the other.
+    prompt, they are names of labels to it: by these ``boundaries`` has normals (w_dim,), as long as one standard
+    deviation of the samples along them, ``beside`` other prompts, and ``accuracy`` that on labels which ``fit`` kept
+    back, as many of the one kind as of the other. For ``alpha`` the paper goes to 3, in a Z of unit spread.
     """
 
     name = "InterFaceGAN linear boundary"
@@ -363,14 +336,9 @@ class LinearBoundary(Method):
     ) -> LinearBoundary:
         """Fit a linear support vector machine for each prompt, to as many samples that show it as that do not.
 
-        Seven in ten are for fitting, the others for ``accuracy``, as in the paper.
-
-        Args:
-            w: (n, w_dim), of samples.
-            labels: by prompt (n,), 1 for those that show it, 0 for those that do not, NaN where it cannot be told.
-
-        Raises:
-            ValueError: if labels are not one for each w, or there are fewer than 10 of either kind.
+        Seven in ten are for fitting, the others for ``accuracy``, as in the paper. Labels (n,) by prompt are 1 for w
+        (n, w_dim) of samples that show it, 0 for those that do not, NaN where it cannot be told. Raises ``ValueError``
+        if they are not one for each w, or there are fewer than 10 of either kind.
         """
         from sklearn.svm import SVC
 
@@ -435,10 +403,7 @@ class Captioned(FeatureStore):
     differences of image features; its mapper goes into an ``Editor`` as any other. The manifest is marked, so that runs
     are told apart.
 
-    ``text_feature`` (n, D) is of one caption a picture, unit norm.
-
-    Raises:
-        ValueError: unless there is one row of the store's feature size for each picture.
+    ``text_feature`` (n, D) is of one caption a picture, unit norm; ``ValueError`` is raised for another shape.
     """
 
     def __init__(self, store: FeatureStore, text_feature: Tensor) -> None:
@@ -456,9 +421,9 @@ class Captioned(FeatureStore):
 
 
 @torch.no_grad()
-def style_spread(generator: AnyGenerator, n: int = 4096, seed: int = 0) -> Tensor:
-    """Standard deviation (S,) of each style channel among ``n`` samples."""
-    return generator.styles(sample_w(generator, n, seed)).std(0)
+def style_spread(generator: AnyGenerator) -> Tensor:
+    """Standard deviation (S,) of each style channel among samples."""
+    return generator.styles(sample_w(generator, 4096)).std(0)
 
 
 def _apart(

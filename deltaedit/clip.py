@@ -20,7 +20,7 @@ from torch.func import functional_call
 from deltaedit._torchvision import open_clip
 from deltaedit.files import fingerprint, read_tensors, write_tensors
 from deltaedit.mapper import text_delta
-from deltaedit.pictures import PREPROCESSINGS, Picture, to_tensor
+from deltaedit.pictures import PREPROCESSINGS, Picture, centre, to_tensor
 
 TEMPLATES: tuple[str, ...] = (
     *("{}", "a {}", "the {}", "a picture of a {}", "a photo of a {}", "a photograph of one {}", "a portrait of a {}"),
@@ -42,18 +42,14 @@ class ClipEncoder(nn.Module):
     """A frozen CLIP: pictures and prompts to unit vectors in one space.
 
     Args:
-        model: an open_clip model of any class; it is put in evaluation mode and its parameters are frozen.
+        model, name: of open_clip's registry, of any class; it is put in evaluation mode, its parameters are frozen.
         tokenizer: its tokenizer, called as ``tokenizer(texts, context_length=n)``; it gives (N, n) whole numbers.
-        name: its name in open_clip's registry.
         pretrained: open_clip's tag of its published weights, if these are its weights: they are then saved by name.
         templates: sentences with one ``{}`` for the prompt, see :meth:`text_feature`.
         token_ids: (T,) the only tokens that training saw; None when all of them may be relied on.
         config: its configuration, as open_clip's registry holds one for ``name``; from there by default.
         preprocessing: "clip" for the model's own, "deltaedit" for what the published DeltaEdit does in its place, and
             what its weights need: the mean over what each of 224 x 224 pixels covers, in [-1, 1] as it is.
-
-    Raises:
-        ValueError: for another preprocessing.
 
     >>> clip = Editor.from_pretrained("portraits").clip
     >>> clip.encode_text(["face with glasses", "old face"]).shape
@@ -139,9 +135,8 @@ class ClipEncoder(nn.Module):
     def load(cls, path: str | Path, device: str | torch.device = "cpu", preprocessing: str = "clip") -> ClipEncoder:
         """An encoder that :meth:`save` wrote; ``preprocessing`` is no part of the file, but of the domain.
 
-        Raises:
-            ValueError: when the file is missing, damaged or of another kind, or names published weights that changed.
-            ImportError, FileNotFoundError: as in :meth:`from_open_clip`.
+        Raises ``ValueError`` when the file is missing, damaged or of another kind, or names published weights that
+        changed; other errors are those of :meth:`from_open_clip`.
         """
         tensors, about = read_tensors(path)
         if about.get("kind") != "clip":
@@ -172,8 +167,7 @@ class ClipEncoder(nn.Module):
     def save(self, path: str | Path) -> None:
         """Write a safetensors file: matrices in half precision, only the trained tokens; published weights by name.
 
-        Raises:
-            ValueError: when model or tokenizer are of a class that open_clip does not have, and not published.
+        Raises ``ValueError`` when model or tokenizer are of a class that open_clip does not have, and not published.
         """
         own = type(self.model) in MODELS and type(self.tokenizer) in TOKENIZERS
         if not (self.pretrained or own):
@@ -214,10 +208,8 @@ class ClipEncoder(nn.Module):
 
         Images are (B, 3, H, W) in [-1, 1].
         """
-        height, width = image.shape[-2:]
-        side = min(height, width)
-        if height != width:
-            image = image[..., (height - side) // 2 :, (width - side) // 2 :][..., :side, :side]
+        image = centre(image)
+        side = image.shape[-1]
         if self.preprocessing == "deltaedit":
             rows = _coverage(side, self.image_size, image)
             return rows @ image @ rows.T
@@ -231,12 +223,8 @@ class ClipEncoder(nn.Module):
     def encode_image(self, image: Tensor | Picture) -> Tensor:
         """Image features (B, D), unit norm; gradients flow to the image.
 
-        Args:
-            image: (B, 3, H, W) in [-1, 1], of any resolution, on the encoder's device; or one picture as ``to_tensor``
-                takes it.
-
-        Raises:
-            ValueError: for another shape or type, or values far outside [-1, 1].
+        Images are (B, 3, H, W) in [-1, 1], of any resolution, on the encoder's device; or one that ``to_tensor`` takes.
+        Raises ``ValueError`` for another shape or type, or values far outside [-1, 1].
         """
         if not isinstance(image, Tensor):
             image = to_tensor(image).to(self.device)
@@ -253,10 +241,8 @@ class ClipEncoder(nn.Module):
     def encode_text(self, prompts: str | Sequence[str]) -> Tensor:
         """Text features (N, D), unit norm, of prompts as they stand.
 
-        Warns when a prompt is longer than the context, and is cut, or has words that training never saw.
-
-        Raises:
-            ValueError: for an empty prompt, or something that is no text.
+        Warns when a prompt is longer than the context, and is cut, or has words that training never saw. Raises
+        ``ValueError`` for an empty prompt, or something that is no text.
         """
         prompts = [prompts] if isinstance(prompts, str) else list(prompts)
         for prompt in prompts:

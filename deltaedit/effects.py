@@ -37,9 +37,9 @@ Method = Callable[[Latent, str], Edit]
 class AnyJudge(Protocol):
     """What looks at pictures: the judge of a drawn world, or one of photographs, made of published models."""
 
-    names: tuple[str, ...]  # of the A attributes that it reads
-    binary: tuple[str, ...]  # those that are there or not
-    identity: tuple[str, ...]  # those by which one would know a subject again
+    names: tuple[str, ...]  #: of the A attributes that it reads
+    binary: tuple[str, ...]  #: those that are there or not
+    identity: tuple[str, ...]  #: those by which one would know a subject again
 
     def read(self, image: Tensor) -> Tensor:
         """The attributes of any number of pictures (B, 3, H, W) in [-1, 1], a number each, (B, A)."""
@@ -57,8 +57,8 @@ class AnyJudge(Protocol):
 class AnyGoal(Protocol):
     """What an edit is after."""
 
-    prompt: str  # that asks for it
-    name: str  # of the attribute that it is about
+    prompt: str  #: that asks for it
+    name: str  #: of the attribute that it is about
 
     def reached(self, read: Tensor) -> Tensor:
         """Which pictures show it, bool (B,), as their attributes (B, A) were read."""
@@ -69,20 +69,16 @@ class EditScore:
     """How edits towards one goal went, on the pictures that lacked it and could show it; no numbers where none did."""
 
     goal: AnyGoal
-    success: float  # like leakage and identity, the mean over these pictures
+    success: float  #: like leakage and identity, the mean over these pictures
     leakage: float
-    flips: float  # of all that could be compared, all pictures together
+    flips: float  #: of all that could be compared, all pictures together
     identity: float
-    n: int  # pictures
-    by_attribute: dict[str, float]  # leakage of each that a tenth of the pictures or more show before and after
+    n: int  #: pictures
+    by_attribute: dict[str, float]  #: leakage of each that a tenth of the pictures or more show before and after
 
 
 class Witness:
-    """A judge that remembers what 2 pictures or more, (n, 3, H, W), were like before they were edited.
-
-    Raises:
-        ValueError: if there are fewer.
-    """
+    """A judge that remembers what pictures (n, 3, H, W), two or more, were like before they were edited."""
 
     def __init__(self, judge: AnyJudge, image: Tensor) -> None:
         if (n := len(image)) < 2:
@@ -126,11 +122,9 @@ class Witness:
         return self.judge.moved(before, after).masked_fill(~seen, torch.nan)
 
     def effect(self, goal: AnyGoal, after: Tensor, embedding: Tensor, rows: Tensor | None = None) -> Tensor:
-        """``MEASURES`` (5, m) of an edit of m pictures towards a goal.
+        """``MEASURES`` (5, m) of an edit of m pictures towards a goal, of which ``look`` gave ``after``, ``embedding``.
 
-        Args:
-            after, embedding: of the edited pictures, from ``look``.
-            rows: which pictures were edited, bool (n,); all that count by default.
+        ``rows`` (n,) says which pictures were edited; all that count by default.
         """
         rows = self.counts(goal) if rows is None else rows
         moved, flipped, identity = self._others(goal, after, rows)
@@ -225,9 +219,9 @@ def best_setting(rows: Sequence[dict[str, float]], flips: float = 0.036) -> dict
 class Curve:
     """What edits towards several goals did, at several strengths."""
 
-    strengths: tuple[float, ...]  # in order, the first 0
-    goals: tuple[str, ...]  # their prompts
-    values: Tensor  # (5, G, K, n), MEASURES by goal, strength and picture; not a number where a picture was not asked
+    strengths: tuple[float, ...]  #: in order, the first 0
+    goals: tuple[str, ...]  #: their prompts
+    values: Tensor  #: (5, G, K, n), MEASURES by goal, strength and picture; not a number where a picture was not asked
     frechet: tuple[float, ...] = ()
     """Of all edited pictures to renders, by strength, if there were renders; of few pictures it is too high, hence has
     no interval: drawn anew they would be fewer."""
@@ -246,10 +240,8 @@ class Curve:
     def at(self, success: float, measure: str) -> Interval:
         """A measure, or "frechet", at the first strength that reaches a share of success; not a number where none does.
 
-        Between two strengths both are taken to change in proportion. A Fréchet distance comes without an interval.
-
-        Raises:
-            ValueError: if there are too few pictures for an interval, or no Fréchet distances where they are asked for.
+        Between two strengths both are taken to change in proportion. A Fréchet distance comes without an interval, and
+        raises ``ValueError`` where there is none; so do too few pictures for an interval.
         """
         if measure == "frechet" and not self.frechet:
             raise ValueError("there are no Fréchet distances here: give `measure` the embeddings of renders.")
@@ -300,8 +292,7 @@ def measure(
     Which goal a picture is edited towards depends on what it shows before, and is the same for all methods.
 
     Args:
-        edit: what is measured, such as ``editor.edit``.
-        latent: what is edited, 2 pictures or more, better 50 for each goal.
+        latent: what is edited by ``edit``, 2 pictures or more, better 50 for each goal.
         strengths: above 0; 0, where nothing changes, is added.
         real: (M, E), embeddings of renders to compare edited pictures with; of both kinds more than E.
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from PIL import Image
@@ -54,17 +54,13 @@ class FeatureStore:
     """
 
     folder: Path
-    size: int  # sampled pictures that can be read, from the first on
-    manifest: dict[str, Any]  # style widths, seed, truncation, fingerprints, ``n`` asked for; what pictures were added
-    pictures: tuple[int, ...] = ()  # how many were added, file by file
+    size: int  #: sampled pictures that can be read, from the first on
+    manifest: dict[str, Any]  #: style widths, seed, truncation, fingerprints, ``n`` asked for; what pictures were added
+    pictures: tuple[int, ...] = ()  #: how many were added, file by file
 
     @classmethod
     def open(cls, folder: str | Path, n: int | None = None) -> FeatureStore:
-        """What ``extract_features`` wrote, finished or not, or its first ``n`` samples.
-
-        Raises:
-            ValueError: if there is no readable manifest in the folder.
-        """
+        """What ``extract_features`` wrote, finished or not, or its first ``n``; raises ``ValueError`` for no store."""
         path = Path(folder) / MANIFEST
         try:
             manifest = json.loads(path.read_text(encoding="utf-8"))
@@ -74,12 +70,12 @@ class FeatureStore:
         except (ValueError, KeyError, TypeError):
             raise ValueError(f"{path} is damaged: delete the folder and run extract_features again.") from None
         size = 0
-        while (shard := _shard_path(folder, size // SHARD)).is_file():
+        while (shard := _path(folder, size // SHARD)).is_file():
             size += (rows := len(read_tensors(shard, ["image_feature"])[0]["image_feature"]))
             if rows < SHARD:
                 break
         pictures = []
-        while "pictures" in manifest and (shard := _pictures_path(folder, len(pictures))).is_file():
+        while "pictures" in manifest and (shard := _path(folder, len(pictures), "pictures-")).is_file():
             pictures.append(len(read_tensors(shard, ["image_feature"])[0]["image_feature"]))
         return cls(Path(folder), min(size, asked if n is None else n), manifest, tuple(pictures))
 
@@ -113,8 +109,8 @@ class FeatureStore:
         return self.image_feature
 
     def _read(self, name: str) -> Tensor:
-        paths = [_pictures_path(self.folder, k) for k in range(len(self.pictures))]
-        paths += [_shard_path(self.folder, k) for k in range(-(-self.size // SHARD))]
+        paths = [_path(self.folder, k, "pictures-") for k in range(len(self.pictures))]
+        paths += [_path(self.folder, k) for k in range(-(-self.size // SHARD))]
         whole, start = torch.empty(0), 0
         for path in paths:  # into their place, 200,000 of FFHQ are 2.6 GB, never held twice
             rows = read_tensors(path, [name])[0][name][: len(self) - start]
@@ -132,12 +128,8 @@ def made_by(generator: AnyGenerator, clip: ImageEncoder) -> dict[str, str]:
     return {"generator": generator.fingerprint(), "clip": clip.fingerprint(), **other}
 
 
-def _shard_path(folder: str | Path, number: int) -> Path:
-    return Path(folder) / f"{number:05d}.safetensors"
-
-
-def _pictures_path(folder: str | Path, number: int) -> Path:
-    return Path(folder) / f"pictures-{number:05d}.safetensors"
+def _path(folder: str | Path, number: int, kind: Literal["", "pictures-"] = "") -> Path:
+    return Path(folder) / f"{kind}{number:05d}.safetensors"
 
 
 def shard_latents(seed: int, number: int, z_dim: int) -> Tensor:
@@ -206,7 +198,7 @@ def extract_features(
             w, s, feature = (torch.cat(parts) for parts in zip(*batches, strict=True))
             if not (s.isfinite().all() and feature.isfinite().all()):
                 raise FloatingPointError(f"features {number * SHARD} and on are not finite: check generator and CLIP.")
-            write_tensors(_shard_path(out, number), {"w": w, "s": s, "image_feature": feature}, manifest)
+            write_tensors(_path(out, number), {"w": w, "s": s, "image_feature": feature}, manifest)
     return FeatureStore.open(out, n)
 
 
@@ -232,7 +224,6 @@ def add_pictures(
         encoder: picture -> ``w_plus``, such as ``inversion.Encoder`` or ``e4e.E4E``; like CLIP, where the generator is.
         read: makes a tensor (1, 3, H, W) in [-1, 1] of a file, and raises ``ValueError`` if it cannot. For photos of
             faces that are not aligned yet it is ``lambda path: to_tensor(faces.align(path))``.
-        batch_size: pictures at a time.
 
     Raises:
         ValueError: if the folder holds no pictures that can be read, or the store has other pictures already or is of
@@ -276,7 +267,7 @@ def add_pictures(
             tensors = {name: torch.cat([row[name] for row in rows]).half() for name in rows[0]}
             if not all(tensor.isfinite().all() for tensor in tensors.values()):
                 raise FloatingPointError(f"pictures {number * SHARD} and on give features that are not finite.")
-            write_tensors(_pictures_path(store.folder, number), tensors, manifest)
+            write_tensors(_path(store.folder, number, "pictures-"), tensors, manifest)
     return FeatureStore.open(store.folder, store.size)
 
 

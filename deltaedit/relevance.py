@@ -35,7 +35,7 @@ def estimate_relevance(
     seed: int = 0,
     out: str | Path | None = None,
 ) -> Tensor:
-    """Relevance of every style channel, by finite differences on a generator or by regression on a feature store.
+    """Relevance (S, D), float32, on the CPU, by finite differences on a generator or by regression on a feature store.
 
     On a generator, with ``clip``, each channel alone is moved by plus and minus ``step_size`` of its own standard
     deviations: S x n_latents x 2 pictures are drawn. What is kept is the mean change of the image feature, from minus
@@ -52,15 +52,11 @@ def estimate_relevance(
         n_latents: pictures on which each channel is tried; StyleCLIP takes 100 for FFHQ.
         step_size: in standard deviations; 5 as in StyleCLIP.
         ridge: of the regression, against correlations of 1; from 1 to 100 edits were alike in the miniature worlds.
-        batch_size: pictures at a time; by default ``generator.batch_size``.
         out: file for the result; written as the estimate grows, so that a run that was stopped goes on.
 
-    Returns:
-        relevance, (S, D), float32, on the CPU.
-
     Raises:
-        ValueError: if a number is out of range, there is no ``clip`` for a generator, a store holds fewer than two
-            pictures, or ``out`` holds another run's estimate.
+        ValueError: for a number out of range, a generator without ``clip``, a store of fewer than two pictures, or an
+            ``out`` of another run.
 
     >>> editor = Editor.from_pretrained("portraits")
     >>> store = extract_features(editor.generator, editor.clip, 64, "features")
@@ -106,11 +102,9 @@ def relevance_mask(relevance: Tensor, delta_text: Tensor, threshold: float) -> T
 
     ``delta_text`` is taken as it is given. The published code gives it *before* it is scaled to unit norm, with a
     threshold of 0.03; StyleCLIP at unit norm: the same choice of channels then needs 0.03 divided by the norm before.
-    ``Editor`` does the one or the other, as its domain's ``raw_threshold`` says.
+    ``Editor`` does the one or the other, as its domain's ``raw_threshold`` says. Of relevance (S, D), unit rows, and
+    ``delta_text`` (D,), the mask is bool (S,); at a threshold of 0 all channels may move, at 1 none.
 
-    Args:
-        relevance, delta_text: (S, D), unit rows, and (D,); the mask is bool (S,).
-        threshold: 0 lets all channels move, 1 none.
     >>> relevance_mask(torch.eye(3), torch.tensor([0.9, -0.5, 0.1]), threshold=0.3)
     tensor([ True,  True, False])
     """
