@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from numbers import Integral, Real
@@ -18,11 +18,11 @@ from torch import Tensor
 
 from deltaedit import checkpoints, domains
 from deltaedit.devices import drawing_dtype
-from deltaedit.domain import CLIP, ENCODER, GENERATOR, MAPPER, RELEVANCE, Domain, check_fit
+from deltaedit.domain import CLIP, ENCODER, GENERATOR, MAPPER, RELEVANCE, Domain, check_fit, save_parts
 from deltaedit.e4e import E4E, Encoder
 from deltaedit.faces import align
-from deltaedit.files import fingerprint, write_tensors
-from deltaedit.inversion import refine
+from deltaedit.files import fingerprint
+from deltaedit.inversion import Progress, refine
 from deltaedit.mapper import DeltaMapper, text_delta
 from deltaedit.pictures import Picture, resize, to_pil, to_tensor
 from deltaedit.recipes import Recipe, encode
@@ -64,11 +64,11 @@ class Latent(Pictures):
     (3, (128, 128))
     """
 
-    w: Tensor  # (B, w_dim) or (B, L, w_dim); the toRGB layers take it
-    s: Tensor  # (B, S), style codes
-    image_feature: Tensor  # (B, D), unit norm
-    tensor: Tensor  # (B, 3, H, W), the pictures themselves, about [-1, 1]
-    source: dict[str, Any] = field(default_factory=dict)  # where they come from, such as seed and truncation
+    w: Tensor  #: (B, w_dim) or (B, L, w_dim); the toRGB layers take it
+    s: Tensor  #: (B, S), style codes
+    image_feature: Tensor  #: (B, D), unit norm
+    tensor: Tensor  #: (B, 3, H, W), the pictures themselves, about [-1, 1]
+    source: dict[str, Any] = field(default_factory=dict)  #: where they come from, such as seed and truncation
 
     def __len__(self) -> int:
         return len(self.s)
@@ -87,12 +87,12 @@ class Direction:
 
     prompt: str
     neutral: str
-    threshold: float  # relevance below which channels stay
-    delta_s: Tensor  # (B, S), the edit at strength 1
+    threshold: float  #: relevance below which channels stay
+    delta_s: Tensor  #: (B, S), the edit at strength 1
     delta_w: Tensor | None = None
     """(B, L, w_dim), what ``w_plus`` moves by besides, for the toRGB layers, which take no style code; for methods that
     edit W+, see ``baselines``. None where they stay as they are, as in DeltaEdit."""
-    method: str | None = None  # what gave it, if not the editor: then no recipe makes it again
+    method: str | None = None  #: what gave it, if not the editor; then no recipe makes it again
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,11 +172,8 @@ class Edit(Pictures):
     def to_json(self) -> str:
         """The recipe, from which ``Editor.replay`` makes the same edit: which picture, which prompts, how strong.
 
-        It names the models by their fingerprints, and also tells how many channels each prompt moved, and how far. A
-        picture from outside is in it as the latent that stands for it.
-
-        Raises:
-            ValueError: if a direction is of another method.
+        It names the models by their fingerprints, and tells how many channels each prompt moved, and how far. A picture
+        from outside is in it as its latent. Raises ``ValueError`` if a direction is of another method.
         """
         if others := [d.method for d in self.directions if d.method]:
             raise ValueError(f"only edits that Editor.edit made have a recipe, not those of {others[0]}.")
@@ -204,10 +201,8 @@ class Editor:
         domain: name, neutral prompt and defaults; those of ``Domain()`` if there is none.
         encoder: picture -> ``w_plus`` for ``invert``, or None.
 
-    Warns if the mapper learned from pictures that were made ready for CLIP in another way.
-
-    Raises:
-        ValueError: if the parts do not fit each other.
+    Warns if the mapper learned from pictures that were made ready for CLIP in another way. Raises ``ValueError`` if the
+    parts do not fit each other.
 
     >>> editor = Editor.from_pretrained("portraits")
     >>> edit = editor.edit(editor.sample(seed=7), "face with glasses", strength=1.0)
@@ -277,8 +272,7 @@ class Editor:
     ) -> Editor:
         """Load a domain: a name such as "portraits" or "ffhq", or a folder that ``save_pretrained`` wrote.
 
-        Args:
-            download: fetch what others publish of it (see ``download``) and is not here; nothing is fetched otherwise.
+        With ``download``, what others publish of it and is not here is fetched; otherwise nothing is.
 
         Raises:
             ValueError: if there is no such domain (the message lists those there are), or a file is missing or damaged.
@@ -303,14 +297,8 @@ class Editor:
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the domain to a folder that ``from_pretrained`` reads; each file is whole or not there."""
-        folder = Path(folder)
-        self.generator.save(folder / GENERATOR)
-        self.clip.save(folder / CLIP)
-        self.mapper.save(folder / MAPPER)
-        if self.relevance is not None:
-            write_tensors(folder / RELEVANCE, {"relevance": self.relevance}, {})
-        if self.encoder is not None:
-            self.encoder.save(folder / ENCODER)
+        models = {"generator": self.generator, "clip": self.clip, "mapper": self.mapper}
+        save_parts(Path(folder), **models, relevance=self.relevance, encoder=self.encoder)
         self.domain.write(folder)  # last: without it the folder is no domain yet
 
     @torch.no_grad()
@@ -339,26 +327,19 @@ class Editor:
         return self.latent(self.generator.mapping(z.to(self.device), truncation), source)
 
     def invert(
-        self,
-        picture: Tensor | Picture,
-        steps: int = 0,
-        aligned: bool = False,
-        progress: Callable[[float], None] | None = None,
+        self, picture: Tensor | Picture, steps: int = 0, aligned: bool = False, progress: Progress | None = None
     ) -> Latent:
         """Latent of a picture from outside, so that it can be edited: what the generator draws instead of it.
 
         Args:
             picture: what ``to_tensor`` takes, or a tensor (B, 3, H, W) in [-1, 1]; the centre square is what counts.
                 Where the domain has ``align``, it is the largest face, but a tensor is taken to be aligned.
-            steps: of optimisation at most after the encoder's look, for a closer likeness; needed where there is no
-                encoder.
+            steps: of optimisation at most after the encoder's look, for a closer likeness; needed without an encoder.
             aligned: that the picture already is what ``faces.align`` would make of it.
-            progress: called before each step with the share that is done; what it raises ends the inversion. By
-                default a bar is drawn.
+            progress: see ``inversion.refine``.
 
         Raises:
-            ValueError: if it is no picture, shows no face where one is looked for, or there is neither an encoder nor a
-                number of steps.
+            ValueError: if it is no picture, shows no face where one is looked for, or steps are needed.
             ImportError: if a face is looked for, and OpenCV is not installed.
         """
         if steps < 0 or (self.encoder is None and steps == 0):
@@ -418,8 +399,7 @@ class Editor:
             neutral: what the picture shows now, as far as the edit is concerned; by default the domain's.
 
         Raises:
-            ValueError: if a prompt is empty or the neutral one, a strength or the threshold is not finite, or the
-                latent is none of this editor's.
+            ValueError: for a prompt that is empty or the neutral one, a number not finite, or another editor's latent.
         """
         targets = list(target) if isinstance(target, list | tuple) else [target]
         strengths = _strengths(strength, len(targets))
@@ -447,12 +427,11 @@ class Editor:
     def replay(self, recipe: str | Mapping[str, Any] | Recipe, anyway: bool = False) -> Edit:
         """Make an edit again from what ``Edit.to_json`` wrote: to the bit on the same machine with the same versions.
 
-        Args:
-            recipe: JSON, or what it holds; nothing in it is run, opened or fetched.
-            anyway: make it although it is of another domain, or was made with other models.
+        A recipe is JSON, or what it holds; nothing in it is run, opened or fetched.
+
         Raises:
-            ValueError: if an entry is missing or cannot be right, or the recipe is not of this editor; the message says
-                what would be different.
+            ValueError: if an entry is missing or cannot be right, or, unless ``anyway``, the recipe is of another
+                domain or other models; the message says what would be different.
         """
         recipe = Recipe.read(recipe)
         if not anyway and (lines := recipe.differences(self.identity)):
@@ -475,11 +454,7 @@ class Editor:
         return text_delta(self.text_feature, target, self.domain.neutral if neutral is None else neutral, normalize)
 
     def text_feature(self, prompt: str) -> Tensor:
-        """Text feature (D,) of a prompt, unit norm; remembered for the next edit.
-
-        Raises:
-            ValueError: if the prompt is empty.
-        """
+        """Text feature (D,) of a prompt, unit norm, remembered; raises ``ValueError`` if the prompt is empty."""
         if not isinstance(prompt, str) or not prompt.strip():
             raise ValueError(f'a prompt must be some words, such as "face with glasses". Got {prompt!r}.')
         if prompt not in self._text:
