@@ -77,10 +77,8 @@ class Session:
 
     It may be used from several threads: steps take a moment, and what takes longer is computed from a ``State``.
 
-    Args:
-        judge: reads a picture; by default CLIP does, by prompts.
-        prompts: suggestions, and what CLIP compares pictures with beside the prompts of the stack.
-        clock: seconds, for what counts as one move.
+    Where no judge reads pictures, CLIP does, by ``prompts``, which are suggestions too, and those of the stack.
+    ``clock`` tells seconds, for what counts as one move.
     """
 
     def __init__(
@@ -110,11 +108,7 @@ class Session:
             return self.timeline[self.at]
 
     def add(self, prompt: str) -> list[str]:
-        """Put a prompt on the stack; returns what there is to say about it.
-
-        Raises:
-            ValueError: if the editor refuses it, or it is there already.
-        """
+        """Put a prompt on the stack, if the editor takes it and it is not there; returns what there is to say of it."""
         prompt = " ".join(str(prompt).split())
         with self._lock, torch.no_grad(), warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -163,11 +157,7 @@ class Session:
         self._commit(given=latent)
 
     def load(self, recipe: str | Mapping[str, Any] | Recipe, anyway: bool = False) -> None:
-        """Go to where a recipe leads, ``anyway`` although it leads elsewhere here; see ``Editor.replay``.
-
-        Raises:
-            ValueError: as ``Editor.replay``, or if it is of several pictures.
-        """
+        """Go to where a recipe of one picture leads, ``anyway`` although elsewhere here; see ``Editor.replay``."""
         recipe = Recipe.read(recipe)
         if len(recipe) != 1:
             raise ValueError(f"the recipe is of {len(recipe)} pictures, and there is room for one: Editor.replay it.")

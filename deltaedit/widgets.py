@@ -39,13 +39,10 @@ class EditorWidget(iw.VBox):
     what the judge sees change, or CLIP where there is none.
 
     Args:
-        judge: reads a picture, see ``session.Judge``.
-        prompts: suggestions for the prompt box.
+        judge, prompts: see ``Session``; it is where everything stands, the attribute ``session``.
         steps: of optimisation for a picture from outside; by default none where there is an encoder, else 100.
         folder: where pictures and recipes are saved.
         size: of the edited picture on the screen, in pixels.
-
-    Where everything stands is ``session``; see ``Session``.
 
     >>> widget = EditorWidget(Editor.from_pretrained("portraits"), prompts=("face with hat",))
     >>> widget.session.add("old face")
