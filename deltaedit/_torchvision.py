@@ -8,19 +8,14 @@ import torch
 
 __all__ = ["open_clip"]
 
-_MISSING = (
-    "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-    "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-)
-
 try:
     import torchvision
 except RuntimeError as error:
     if "operator torchvision::nms does not exist" not in str(error):
         raise
     _library = torch.library.Library("torchvision", "FRAGMENT")  # must live as long as the process
-    for _schema in _MISSING:
-        _library.define(_schema)
+    for _name in ("nms", "qnms"):
+        _library.define(f"{_name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     import torchvision  # noqa: F401
 
-import open_clip  # noqa: E402
+import open_clip

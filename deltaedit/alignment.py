@@ -15,14 +15,11 @@ from torch import Tensor
 
 Features = np.ndarray | Tensor
 METHODS = ("PCA", "t-SNE", "UMAP")
+FOLDS = 5  # that a probe is fitted and scored in
 
 
 def unit(x: Features) -> np.ndarray:
-    """Rows of unit norm, float64 (N, D).
-
-    Raises:
-        ValueError: when the input is no matrix, or a row is zero or not finite.
-    """
+    """Rows of unit norm, float64 (N, D); raises ``ValueError`` for no matrix, or a row that is zero or not finite."""
     x = torch.as_tensor(x).detach().cpu().double().numpy()
     if x.ndim != 2:
         raise ValueError(f"features must have shape (N, D), got {x.shape}.")
@@ -78,27 +75,23 @@ def kernel_alignment(a: Features, b: Features) -> float:
     return float(np.square(a.T @ b).sum() / (np.linalg.norm(a.T @ a) * np.linalg.norm(b.T @ b)))
 
 
-def probe_auc(a: Features, b: Features, seed: int = 0, kernel: bool = False, folds: int = 5) -> float:
+def probe_auc(a: Features, b: Features, seed: int = 0, kernel: bool = False) -> float:
     """How well a probe tells the two kinds apart: area under the ROC curve; 0.5 is chance, 1 is always.
 
     The probe is scored on pairs that it was not fitted to. Pairs stay together: were one half of a pair fitted and the
     other scored, the likeness within pairs would push the score below chance.
 
-    Args:
-        a, b: the two kinds, (N, D) each.
-        seed: of the division into folds.
-        kernel: a support vector machine with a Gaussian kernel, instead of a logistic regression. A linear probe sees
-            no more than a shift of the one kind against the other; this one also sees another shape.
-        folds: parts that the pairs are divided into.
+    With ``kernel`` it is a support vector machine with a Gaussian kernel, instead of a logistic regression. A linear
+    probe sees no more than a shift of the one kind against the other; this one also sees another shape.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import roc_auc_score
     from sklearn.model_selection import KFold
     from sklearn.svm import SVC
 
-    a, b = _pair(a, b, least=2 * folds)
+    a, b = _pair(a, b, least=2 * FOLDS)
     score = np.empty((2, len(a)))
-    for train, test in KFold(folds, shuffle=True, random_state=seed).split(a):
+    for train, test in KFold(FOLDS, shuffle=True, random_state=seed).split(a):
         probe = SVC() if kernel else LogisticRegression(C=100.0, max_iter=1000)
         probe.fit(np.concatenate([a[train], b[train]]), np.repeat([0, 1], len(train)))
         score[:, test] = probe.decision_function(a[test]), probe.decision_function(b[test])
@@ -107,41 +100,23 @@ def probe_auc(a: Features, b: Features, seed: int = 0, kernel: bool = False, fol
 
 @dataclass(frozen=True)
 class AlignmentReport:
-    """How well two kinds of features are aligned; made by :func:`report`.
+    """How well two kinds of features are aligned; made by :func:`report`."""
 
-    Attributes:
-        n: number of pairs.
-        paired: mean cosine of pairs.
-        random: mean cosine of rows that are no pair.
-        gap: distance of the two means.
-        auc: of the linear probe that tries to tell the kinds apart.
-        kernel_auc: the same of the probe with a kernel.
-        image_to_text: R@1 from the first kind to the second.
-        text_to_image: R@1 from the second kind to the first.
-        cka: centred kernel alignment.
-    """
-
-    n: int
-    paired: float
-    random: float
-    gap: float
-    auc: float
-    kernel_auc: float
-    image_to_text: float
-    text_to_image: float
-    cka: float
+    n: int  #: number of pairs
+    paired: float  #: mean cosine of pairs
+    random: float  #: mean cosine of rows that are no pair
+    gap: float  #: distance of the two means
+    auc: float  #: of the linear probe that tries to tell the kinds apart
+    kernel_auc: float  #: the same of the probe with a kernel
+    image_to_text: float  #: R@1 from the first kind to the second
+    text_to_image: float  #: R@1 from the second kind to the first
+    cka: float  #: centred kernel alignment
 
 
 def report(image: Features, text: Features, seed: int = 0) -> AlignmentReport:
-    """All the numbers of one space.
+    """All the numbers of one space, of pictures and their captions, or of differences of them, (N, D) each.
 
-    Args:
-        image: (N, D) features of pictures, or differences of them.
-        text: (N, D) features of captions, or differences of them, in the same order.
-        seed: of the random pairs and of the probe's folds.
-
-    Raises:
-        ValueError: if there are fewer than ten pairs, of which a probe would learn nothing.
+    Raises ``ValueError`` if there are fewer than ten pairs, of which a probe would learn nothing.
     """
     there, back = retrieval(image, text)
     return AlignmentReport(
@@ -161,11 +136,6 @@ def deltas(image: Features, text: Features, seed: int = 0) -> tuple[np.ndarray, 
     """Unit differences of both kinds between the same rows, drawn at random, (M, D) each (DeltaEdit, sec. 3).
 
     No row is used twice, so that the differences are independent: M is N // 2, less the pairs that do not differ.
-
-    Args:
-        image: (N, D) features of pictures.
-        text: (N, D) features of their captions, in the same order.
-        seed: of the pairs.
     """
     image, text = _pair(image, text, least=2)
     first, second = np.random.default_rng(seed).permutation(len(image))[: len(image) // 2 * 2].reshape(2, -1)
@@ -175,12 +145,9 @@ def deltas(image: Features, text: Features, seed: int = 0) -> tuple[np.ndarray, 
 
 
 def project(features: Features, method: str, seed: int = 0) -> np.ndarray:
-    """Features in two dimensions, (N, 2), to be looked at.
+    """Features (N, D) in two dimensions, (N, 2), to be looked at; to compare two kinds, project them together.
 
-    Args:
-        features: (N, D); to compare two kinds, project them together.
-        method: "PCA", which is linear, or "t-SNE" or "UMAP", which keep neighbours and not distances.
-        seed: of the two that are random.
+    Of the methods, "PCA" is linear; "t-SNE" and "UMAP" keep neighbours and not distances, and are random.
     """
     x = unit(features)
     if len(x) < 5:

@@ -35,27 +35,16 @@ Identity = Callable[[Tensor, Tensor], Tensor]
 
 
 class Method(ABC):
-    """A way to edit from text: gives a Direction for a latent and a prompt.
+    """A way to edit from text: gives a Direction for a latent and a prompt, with an editor's models and ``tail``."""
 
-    Attributes:
-        editor: whose generator, CLIP, neutral prompt and ``tail`` are used.
-        name: as a reader sees it.
-        threshold: what ``Direction.threshold`` says; 0 where the method has none.
-    """
-
-    name: str
-    threshold: float = 0.0
+    name: str  #: as a reader sees it
+    threshold: float = 0.0  #: what ``Direction.threshold`` says; 0 where the method has none
 
     def __init__(self, editor: Editor) -> None:
         self.editor = editor
 
     def direction(self, latent: Latent, prompt: str) -> Direction:
-        """The edit at strength 1.
-
-        Raises:
-            ValueError: if the prompt is empty or the neutral one, the latent is none of the editor's, or the method
-                does not know the prompt.
-        """
+        """The edit at strength 1; raises ``ValueError`` if ``Editor.edit`` would, or the prompt is not known."""
         self.editor.check(latent)
         self.editor.text_delta(prompt)  # refuses what says nothing
         delta_s, delta_w = self._delta(latent, prompt)
@@ -98,8 +87,7 @@ class WPlus(Method):
     A sample's w is the same for all layers: of it, the mapper's normalisation across the layers of a group leaves only
     signs; with ``groups=1`` all of it is seen.
 
-    Raises:
-        ValueError: if the mapper is none for W+ of this generator and this CLIP.
+    ``ValueError`` is raised if the mapper is none for W+ of this generator and this CLIP.
     """
 
     name = "DeltaEdit in W+"
@@ -109,9 +97,8 @@ class WPlus(Method):
         generator, got = editor.generator, (mapper.config.dims, mapper.config.feature_dim)
         fits = ((generator.w_avg.shape[-1],) * generator.num_ws, editor.clip.dim)
         if (tuple(got[0]), got[1]) != fits:
-            raise ValueError(
-                f'the mapper must be trained with space="w_plus", for {fits}: widths and feature size. Got {got}.'
-            )
+            wanted = f'the mapper must be trained with space="w_plus", for {fits}: widths and feature size'
+            raise ValueError(f"{wanted}. Got {got}.")
         self.mapper = mapper.to(editor.device).eval()
 
     @torch.no_grad()
@@ -129,13 +116,8 @@ class GlobalDirections(Method):
     beta. The largest is scaled to 1, each counts in its channel's standard deviation, and strength 1 is ``alpha`` of
     them. Its knob is ``threshold``; 0.15 and 4.1 are what the authors' demonstration starts with.
 
-    Args:
-        relevance: (S, D), unit rows, by finite differences: ``estimate_relevance(generator, clip)``.
-
-    Warns if no channel reaches the threshold.
-
-    Raises:
-        ValueError: if the relevance is of another shape, or the threshold not from 0 to 1.
+    Of ``relevance`` (S, D) it wants unit rows, by finite differences: ``estimate_relevance(generator, clip)``. Raises
+    ``ValueError`` for another shape, or a threshold not from 0 to 1, and warns if no channel reaches it.
     """
 
     name = "StyleCLIP global directions"
@@ -165,14 +147,9 @@ class LatentOptimization(Method):
     Its knob is ``l2``: 0.008 is for FFHQ's 18 x 512 numbers of W+, over which the published code sums, and for OpenAI's
     CLIP.
 
-    Args:
-        steps: the paper takes 200 to 300.
-        lr: of Adam, for w of FFHQ's size.
-        identity: the paper compares faces by ArcFace; None leaves the term out, and ``identity_weight`` is then 0.
-
-    Attributes:
-        history: of the last call, a row a step with means over pictures: ``loss``, ``clip``, and in ``moved`` the
-            squared distance from where it began.
+    The paper takes 200 to 300 steps, and for ``identity`` compares faces by ArcFace; None leaves the term out. In
+    ``history`` the last call has a row a step with means over pictures: ``loss``, ``clip``, and in ``moved`` the
+    squared distance from where it began.
     """
 
     name = "StyleCLIP latent optimization"
@@ -197,9 +174,8 @@ class LatentOptimization(Method):
     def _delta(self, latent: Latent, prompt: str) -> tuple[Tensor, Tensor]:
         generator, text = self.editor.generator, self.editor.text_feature(prompt)
         start, log = as_w_plus(generator, latent.w), torch.zeros(self.steps, 3)
-        batches = list(zip(start.split(generator.batch_size), latent.tensor.split(generator.batch_size), strict=True))
-        parts = []
-        for w_plus, original in batches:
+        n, parts = generator.batch_size, []
+        for w_plus, original in zip(start.split(n), latent.tensor.split(n), strict=True):
             moved = torch.zeros_like(w_plus, requires_grad=True)
             optimizer = torch.optim.Adam([moved], lr=self.lr)
             for step in tqdm(range(self.steps), desc=f"descent: {prompt}", mininterval=1.0):
@@ -239,24 +215,15 @@ class LevelsMapper(nn.Module):
 
 @dataclass(frozen=True)
 class LatentMapperTraining:
-    """How StyleCLIP's mapper is trained for one prompt; the defaults are the paper's and its published code's.
+    """How StyleCLIP's mapper is trained for one prompt; the defaults are the paper's and its published code's."""
 
-    Attributes:
-        steps, batch_size: 50,000 batches of 2 pictures, ten hours and more on the authors' GPU.
-        lr: of Adam, in place of Ranger; so high because the layers' own is a hundredth (``EqualLinear.lr_mul``).
-        l2: weight of the mean square of the edit.
-        identity_weight: of the identity term, where there is one.
-        scale: what the network's output is multiplied by.
-        seed: of weights and of samples.
-    """
-
-    steps: int = 50_000
+    steps: int = 50_000  #: ten hours and more on the authors' GPU
     batch_size: int = 2
-    lr: float = 0.5
-    l2: float = 0.8
+    lr: float = 0.5  #: of Adam, in place of Ranger; so high because the layers' own is a hundredth
+    l2: float = 0.8  #: weight of the mean square of the edit
     identity_weight: float = 0.1
-    scale: float = 0.1
-    seed: int = 0
+    scale: float = 0.1  #: what the network's output is multiplied by
+    seed: int = 0  #: of weights and of samples
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "lr", "scale"):
@@ -268,13 +235,9 @@ class LatentMapper(Method):
     """StyleCLIP's latent mapper (Patashnik et al. 2021, section 5): a network trained anew for each prompt.
 
     Trained on samples, where the paper takes inverted photos, to minimise the distance of ``LatentOptimization`` with
-    the weights of ``LatentMapperTraining``. Its knob is ``l2``. Without ``identity`` that term is left out.
-
-    Args:
-        folder: for the mappers, a folder for each prompt; one that was trained is read, one that was stopped goes on.
-
-    Attributes:
-        history: by prompt, the log of its training, see ``loop.fit``.
+    the weights of ``LatentMapperTraining``. Its knob is ``l2``. Without ``identity`` that term is left out. In
+    ``folder`` each prompt has a folder of its own: a mapper that was trained is read, one that was stopped goes on.
+    ``history`` is, by prompt, the log of its training, see ``loop.fit``.
     """
 
     name = "StyleCLIP latent mapper"
@@ -298,24 +261,14 @@ class LatentMapper(Method):
 
     @torch.enable_grad()
     def train(self, prompt: str) -> LevelsMapper:
-        """The mapper of a prompt: remembered, read, or trained; a run that was stopped goes on.
-
-        Raises:
-            FloatingPointError: if the loss is not finite.
-        """
+        """The mapper of a prompt, remembered, read or trained; ``FloatingPointError`` if its loss is not finite."""
         if prompt in self._mappers:
             return self._mappers[prompt]
         editor, config, generator = self.editor, self.config, self.editor.generator
         text, device = editor.text_feature(prompt), editor.device
         hook = self.identity and getattr(self.identity, "__qualname__", type(self.identity).__qualname__)
-        about = {
-            **asdict(config),
-            "prompt": prompt,
-            "truncation": editor.domain.truncation,
-            "identity": hook,
-            "generator": generator.fingerprint(),
-            "clip": editor.clip.fingerprint(),
-        }
+        about = asdict(config) | {"prompt": prompt, "truncation": editor.domain.truncation, "identity": hook}
+        about |= {"generator": generator.fingerprint(), "clip": editor.clip.fingerprint()}
         place = self.folder / hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]
         with torch.random.fork_rng(devices=[]):  # the caller's randomness stays as it is
             torch.manual_seed(config.seed)
@@ -337,17 +290,9 @@ class LatentMapper(Method):
             optimizer.step()
             return {"loss": loss, "clip": apart, "moved": moved}
 
-        self.history[prompt] = fit(
-            step,
-            config.steps,
-            carries={"mapper": mapper, "optimizer": optimizer},
-            folder=place,
-            seed=config.seed,
-            describes=about,
-            device=device,
-            log_every=max(1, min(50, config.steps // 10)),
-            name=f"mapper: {prompt}",
-        )
+        run = {"name": f"mapper: {prompt}", "folder": place, "seed": config.seed, "device": device, "describes": about}
+        often, carries = max(1, min(50, config.steps // 10)), {"mapper": mapper, "optimizer": optimizer}
+        self.history[prompt] = fit(step, config.steps, carries=carries, log_every=often, **run)
         return self._mappers.setdefault(prompt, mapper.eval())
 
 
@@ -356,15 +301,9 @@ class LinearBoundary(Method):
 
     The edit is ``w + alpha n``, n the boundary's normal. Given ``beside``, n is first made orthogonal to the normals of
     other prompts, so that the edit does not cross those («conditional manipulation»): that is its knob. It reads no
-    prompt, they are names of labels to it.
-
-    Args:
-        boundaries: by prompt, a normal (w_dim,) as long as one standard deviation of the samples along it.
-        alpha: the paper goes to 3, in a Z of unit spread.
-        beside: by prompt, the prompts to be orthogonal to.
-
-    Attributes:
-        accuracy: by prompt, on labels that ``fit`` kept back, as many of the one kind as of the other.
+    prompt, they are names of labels to it: by these ``boundaries`` has normals (w_dim,), as long as one standard
+    deviation of the samples along them, ``beside`` other prompts, and ``accuracy`` that on labels which ``fit`` kept
+    back, as many of the one kind as of the other. For ``alpha`` the paper goes to 3, in a Z of unit spread.
     """
 
     name = "InterFaceGAN linear boundary"
@@ -397,24 +336,17 @@ class LinearBoundary(Method):
     ) -> LinearBoundary:
         """Fit a linear support vector machine for each prompt, to as many samples that show it as that do not.
 
-        Seven in ten are for fitting, the others for ``accuracy``, as in the paper.
-
-        Args:
-            w: (n, w_dim), of samples.
-            labels: by prompt (n,), 1 for those that show it, 0 for those that do not, NaN where it cannot be told.
-
-        Raises:
-            ValueError: if labels are not one for each w, or there are fewer than 10 of either kind.
+        Seven in ten are for fitting, the others for ``accuracy``, as in the paper. Labels (n,) by prompt are 1 for w
+        (n, w_dim) of samples that show it, 0 for those that do not, NaN where it cannot be told. Raises ``ValueError``
+        if they are not one for each w, or there are fewer than 10 of either kind.
         """
         from sklearn.svm import SVC
 
         boundaries, accuracy = {}, {}
         for prompt, label in labels.items():
             if label.shape != w.shape[:1] or w.ndim != 2:
-                raise ValueError(
-                    f"{prompt!r} needs a label for each w, (n,) for (n, w_dim). "
-                    f"Got {tuple(label.shape)} and {tuple(w.shape)}."
-                )
+                got = f"{tuple(label.shape)} and {tuple(w.shape)}"
+                raise ValueError(f"{prompt!r} needs a label for each w, (n,) for (n, w_dim). Got {got}.")
             kinds = [(label == kind).nonzero()[:, 0].cpu() for kind in (0, 1)]
             if (least := min(map(len, kinds))) < 10:
                 counts = f"{len(kinds[1])} and {len(kinds[0])}"
@@ -471,12 +403,7 @@ class Captioned(FeatureStore):
     differences of image features; its mapper goes into an ``Editor`` as any other. The manifest is marked, so that runs
     are told apart.
 
-    Args:
-        store: from ``extract_features``.
-        text_feature: (n, D), of one caption a picture, unit norm.
-
-    Raises:
-        ValueError: unless there is one row of the store's feature size for each picture.
+    ``text_feature`` (n, D) is of one caption a picture, unit norm; ``ValueError`` is raised for another shape.
     """
 
     def __init__(self, store: FeatureStore, text_feature: Tensor) -> None:
@@ -494,9 +421,9 @@ class Captioned(FeatureStore):
 
 
 @torch.no_grad()
-def style_spread(generator: AnyGenerator, n: int = 4096, seed: int = 0) -> Tensor:
-    """Standard deviation (S,) of each style channel among ``n`` samples."""
-    return generator.styles(sample_w(generator, n, seed)).std(0)
+def style_spread(generator: AnyGenerator) -> Tensor:
+    """Standard deviation (S,) of each style channel among samples."""
+    return generator.styles(sample_w(generator, 4096)).std(0)
 
 
 def _apart(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import re
 import textwrap
@@ -19,21 +18,13 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from deltaedit._torchvision import open_clip
-from deltaedit.files import read_tensors, write_tensors
+from deltaedit.files import fingerprint, read_tensors, write_tensors
 from deltaedit.mapper import text_delta
-from deltaedit.pictures import PREPROCESSINGS, Picture, to_tensor
+from deltaedit.pictures import PREPROCESSINGS, Picture, centre, to_tensor
 
 TEMPLATES: tuple[str, ...] = (
-    "{}",
-    "a {}",
-    "the {}",
-    "a picture of a {}",
-    "a photo of a {}",
-    "a photograph of one {}",
-    "a portrait of a {}",
-    "a close view of a {}",
-    "a clear picture of the {}",
-    "an image showing a {}",
+    *("{}", "a {}", "the {}", "a picture of a {}", "a photo of a {}", "a photograph of one {}", "a portrait of a {}"),
+    *("a close view of a {}", "a clear picture of the {}", "an image showing a {}"),
 )
 """Sentences that a prompt is put into; their mean feature depends less on wording than any one of them."""
 
@@ -51,18 +42,14 @@ class ClipEncoder(nn.Module):
     """A frozen CLIP: pictures and prompts to unit vectors in one space.
 
     Args:
-        model: an open_clip model of any class; it is put in evaluation mode and its parameters are frozen.
+        model, name: of open_clip's registry, of any class; it is put in evaluation mode, its parameters are frozen.
         tokenizer: its tokenizer, called as ``tokenizer(texts, context_length=n)``; it gives (N, n) whole numbers.
-        name: its name in open_clip's registry.
         pretrained: open_clip's tag of its published weights, if these are its weights: they are then saved by name.
         templates: sentences with one ``{}`` for the prompt, see :meth:`text_feature`.
         token_ids: (T,) the only tokens that training saw; None when all of them may be relied on.
         config: its configuration, as open_clip's registry holds one for ``name``; from there by default.
         preprocessing: "clip" for the model's own, "deltaedit" for what the published DeltaEdit does in its place, and
             what its weights need: the mean over what each of 224 x 224 pixels covers, in [-1, 1] as it is.
-
-    Raises:
-        ValueError: for another preprocessing.
 
     >>> clip = Editor.from_pretrained("portraits").clip
     >>> clip.encode_text(["face with glasses", "old face"]).shape
@@ -119,9 +106,7 @@ class ClipEncoder(nn.Module):
         SigLIP's tokenizer, and those of some others, are on the Hugging Face hub: they may be downloaded too.
 
         Args:
-            name: one of ``open_clip.list_models()``.
             pretrained: one of ``open_clip.list_pretrained_tags_by_model(name)``, a file, or None for random weights.
-            preprocessing: see the class.
             options: passed on to ``open_clip.create_model``, such as ``force_image_size``; with weights in a file also
                 ``force_preprocess_cfg``, where mean and deviation are not those of OpenAI's CLIP.
 
@@ -150,22 +135,18 @@ class ClipEncoder(nn.Module):
     def load(cls, path: str | Path, device: str | torch.device = "cpu", preprocessing: str = "clip") -> ClipEncoder:
         """An encoder that :meth:`save` wrote; ``preprocessing`` is no part of the file, but of the domain.
 
-        Raises:
-            ValueError: when the file is missing, damaged or of another kind, or names published weights that changed.
-            ImportError, FileNotFoundError: as in :meth:`from_open_clip`.
+        Raises ``ValueError`` when the file is missing, damaged or of another kind, or names published weights that
+        changed; other errors are those of :meth:`from_open_clip`.
         """
         tensors, about = read_tensors(path)
         if about.get("kind") != "clip":
             raise ValueError(f"{path} holds no CLIP but {about.get('kind', 'something else')!r}: check the path.")
-        if about["pretrained"]:
-            encoder = cls.from_open_clip(
-                about["name"], about["pretrained"], templates=about["templates"], preprocessing=preprocessing
-            )
+        if tag := about["pretrained"]:
+            name, templates = about["name"], about["templates"]
+            encoder = cls.from_open_clip(name, tag, templates=templates, preprocessing=preprocessing)
             if encoder.fingerprint() != about["fingerprint"]:
-                raise ValueError(
-                    f"{path} was saved with other weights than {about['name']} {about['pretrained']} now "
-                    "has: fetch those it was saved with, or make the domain again."
-                )
+                other = f"{path} was saved with other weights than {name} {tag} now has"
+                raise ValueError(f"{other}: fetch those it was saved with, or make the domain again.")
             return encoder.to(device)
         ids = tensors.pop("token_ids", None)
         try:
@@ -180,43 +161,27 @@ class ClipEncoder(nn.Module):
             raise ValueError(f"{path} does not fit the model it describes ({reason}): make it again.") from None
         model.visual.image_mean, model.visual.image_std = about["mean"], about["std"]
         model.visual.preprocess_cfg = {"interpolation": about.get("interpolation", "bicubic")}
-        return cls(model, tokenizer, about["name"], None, about["templates"], ids, about["config"], preprocessing).to(
-            device
-        )
+        encoder = cls(model, tokenizer, about["name"], None, about["templates"], ids, about["config"], preprocessing)
+        return encoder.to(device)
 
     def save(self, path: str | Path) -> None:
         """Write a safetensors file: matrices in half precision, only the trained tokens; published weights by name.
 
-        Raises:
-            ValueError: when model or tokenizer are of a class that open_clip does not have, and not published.
+        Raises ``ValueError`` when model or tokenizer are of a class that open_clip does not have, and not published.
         """
         own = type(self.model) in MODELS and type(self.tokenizer) in TOKENIZERS
         if not (self.pretrained or own):
-            raise ValueError(
-                f"{self.name} with weights of its own cannot be saved: model and tokenizer must be of "
-                f"open_clip's classes, got {type(self.model).__name__} and "
-                f"{type(self.tokenizer).__name__}."
-            )
-        about = {
-            "kind": "clip",
-            "name": self.name,
-            "pretrained": self.pretrained,
-            "config": self.config,
-            "mean": self.mean,
-            "std": self.std,
-            "interpolation": self.interpolation,
-            "templates": self.templates,
-            "fingerprint": self.fingerprint(),
-        }
+            got = f"{type(self.model).__name__} and {type(self.tokenizer).__name__}"
+            needs = "model and tokenizer must be of open_clip's classes"
+            raise ValueError(f"{self.name} with weights of its own cannot be saved: {needs}, got {got}.")
+        about = {"kind": "clip", "config": self.config, "fingerprint": self.fingerprint()}
+        said = ("name", "pretrained", "mean", "std", "interpolation", "templates")
+        about |= {name: getattr(self, name) for name in said}
         write_tensors(path, {} if self.pretrained else self._stored(), about)
 
     def fingerprint(self) -> str:
         """Twelve hexadecimal digits that tell these weights from others; the same before saving and after loading."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self._stored().items()):
-            digest.update(name.encode())
-            digest.update(tensor.cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()[:12]
+        return fingerprint(self._stored())
 
     def _stored(self) -> dict[str, Tensor]:
         tensors = dict(self.model.state_dict())
@@ -241,13 +206,10 @@ class ClipEncoder(nn.Module):
         With ``preprocessing="deltaedit"``, the centre square is averaged to the model's size and nothing else is done.
         For 1024 px and 224 px that is the published enlargement to 7168 px and pooling by 32.
 
-        Args:
-            image: (B, 3, H, W) in [-1, 1].
+        Images are (B, 3, H, W) in [-1, 1].
         """
-        height, width = image.shape[-2:]
-        side = min(height, width)
-        if height != width:
-            image = image[..., (height - side) // 2 :, (width - side) // 2 :][..., :side, :side]
+        image = centre(image)
+        side = image.shape[-1]
         if self.preprocessing == "deltaedit":
             rows = _coverage(side, self.image_size, image)
             return rows @ image @ rows.T
@@ -261,12 +223,8 @@ class ClipEncoder(nn.Module):
     def encode_image(self, image: Tensor | Picture) -> Tensor:
         """Image features (B, D), unit norm; gradients flow to the image.
 
-        Args:
-            image: (B, 3, H, W) in [-1, 1], of any resolution, on the encoder's device; or one picture as ``to_tensor``
-                takes it.
-
-        Raises:
-            ValueError: for another shape or type, or values far outside [-1, 1].
+        Images are (B, 3, H, W) in [-1, 1], of any resolution, on the encoder's device; or one that ``to_tensor`` takes.
+        Raises ``ValueError`` for another shape or type, or values far outside [-1, 1].
         """
         if not isinstance(image, Tensor):
             image = to_tensor(image).to(self.device)
@@ -283,10 +241,8 @@ class ClipEncoder(nn.Module):
     def encode_text(self, prompts: str | Sequence[str]) -> Tensor:
         """Text features (N, D), unit norm, of prompts as they stand.
 
-        Warns when a prompt is longer than the context, and is cut, or has words that training never saw.
-
-        Raises:
-            ValueError: for an empty prompt, or something that is no text.
+        Warns when a prompt is longer than the context, and is cut, or has words that training never saw. Raises
+        ``ValueError`` for an empty prompt, or something that is no text.
         """
         prompts = [prompts] if isinstance(prompts, str) else list(prompts)
         for prompt in prompts:
@@ -296,9 +252,8 @@ class ClipEncoder(nn.Module):
             raise ValueError("there must be at least one prompt, got an empty list.")
         if cut := [prompt for prompt, whole in zip(prompts, self.fits(prompts), strict=True) if not whole]:
             start = textwrap.shorten(cut[0], 60, placeholder=" …")
-            warnings.warn(
-                f"«{start}» is longer than the context of {self.context_length} tokens and was cut.", stacklevel=2
-            )
+            reason = f"is longer than the context of {self.context_length} tokens and was cut"
+            warnings.warn(f"«{start}» {reason}.", stacklevel=2)
         if unknown := self.unknown_words(prompts):
             words = ", ".join(f"«{word}»" for word in unknown)
             warnings.warn(f"this CLIP never saw {words}: expect little of it.", stacklevel=2)
@@ -336,9 +291,7 @@ class ClipEncoder(nn.Module):
     def text_feature(self, prompt: str, templates: Sequence[str] | None = None) -> Tensor:
         """Text feature (D,), unit norm: the mean over templates of unit features, made a unit again (CLIP, sec. 3.1.4).
 
-        Args:
-            prompt: what is to be seen, such as ``"face with glasses"``.
-            templates: sentences with one ``{}``; the encoder's own by default.
+        ``templates`` are sentences with one ``{}``, the encoder's own by default.
         """
         templates = self.templates if templates is None else templates
         if not isinstance(prompt, str) or not prompt.strip():
@@ -362,11 +315,9 @@ def _build(config: dict[str, Any]) -> nn.Module:
     with _fetching(text.get("hf_model_name", ""), "copy it into the cache of Hugging Face"):
         other = config.get("custom_text") or "hf_model_name" in text
         model = open_clip.CoCa if "multimodal_cfg" in config else open_clip.CustomTextCLIP if other else open_clip.CLIP
-        parts = {
-            "vision_cfg": config["vision_cfg"] | {"timm_model_pretrained": False},
-            "text_cfg": text | {"hf_model_pretrained": False},
-        }
-        return model(**{key: value for key, value in (config | parts).items() if key != "custom_text"})
+        vision, text = config["vision_cfg"] | {"timm_model_pretrained": False}, text | {"hf_model_pretrained": False}
+        parts = config | {"vision_cfg": vision, "text_cfg": text}
+        return model(**{key: value for key, value in parts.items() if key != "custom_text"})
 
 
 def _tokenizer(config: dict[str, Any], context_length: int | None = None) -> Tokenizer:
@@ -386,14 +337,11 @@ def _fetching(what: str, instead: str) -> Iterator[None]:
     except (ImportError, OSError, RuntimeError) as error:
         reason = textwrap.shorten(str(error), 160, placeholder=" …").rstrip(".")
         if isinstance(error, ImportError) or "pip install" in reason:
-            raise ImportError(
-                f"{what} takes a library that is not installed ({reason}): pip install 'transformers[sentencepiece]'."
-            ) from None
+            needs = f"{what} takes a library that is not installed ({reason})"
+            raise ImportError(f"{needs}: pip install 'transformers[sentencepiece]'.") from None
         if isinstance(error, OSError) or "download" in reason:
-            raise FileNotFoundError(
-                f"{what} is neither on this machine nor can it be fetched ({reason}): connect to "
-                f"the network once, or {instead}."
-            ) from None
+            lacks = f"{what} is neither on this machine nor can it be fetched ({reason})"
+            raise FileNotFoundError(f"{lacks}: connect to the network once, or {instead}.") from None
         raise
 
 

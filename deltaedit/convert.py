@@ -7,20 +7,16 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from deltaedit import checkpoints
-from deltaedit.domain import CARD, CLIP, ENCODER, GENERATOR, MAPPER, RELEASED, RELEVANCE, Domain, check_fit
-from deltaedit.files import read_tensors, write_tensors
+from deltaedit.domain import CARD, CLIP, ENCODER, GENERATOR, MAPPER, RELEASED, RELEVANCE, Domain, check_fit, save_parts
+from deltaedit.files import read_tensors
 
 if TYPE_CHECKING:
     from deltaedit.clip import ClipEncoder
-
-Part = TypeVar("Part")
 
 
 def convert(
@@ -39,8 +35,6 @@ def convert(
     written. ``Editor.from_pretrained`` takes the folder once it has a generator, a CLIP and a mapper.
 
     Args:
-        folder: where ``generator.safetensors`` and so on are written, each whole, and ``domain.json`` last.
-        generator, mapper, relevance, encoder: files, see ``checkpoints``.
         clip: a name of open_clip's and the tag of its published weights, such as "ViT-B-32:openai" (the weights are not
             copied, but may be downloaded); or a file that ``ClipEncoder.save`` wrote.
         domain: name, neutral prompt and defaults; by default what the folder has. With a mapper in the format of
@@ -55,38 +49,23 @@ def convert(
     if there[GENERATOR] is None:
         raise ValueError(f"{folder} has no generator yet: give one too.")
     model = checkpoints.load_generator(there[GENERATOR])
-    mapping = _read(there[MAPPER], partial(checkpoints.load_mapper, dims=model.layout.dims))
-    matrix = _read(there[RELEVANCE], checkpoints.load_relevance)
-    inverse = _read(there[ENCODER], checkpoints.load_encoder)
+    mapping = (path := there[MAPPER]) and checkpoints.load_mapper(path, dims=model.layout.dims)
+    matrix = (path := there[RELEVANCE]) and checkpoints.load_relevance(path)
+    inverse = (path := there[ENCODER]) and checkpoints.load_encoder(path)
     if domain is None:
         domain = Domain.read(folder) if (folder / CARD).exists() else Domain(folder.resolve().name)
     if mapper is not None:
         ours = Path(mapper).suffix == ".safetensors"
-        needs = {"preprocessing": mapping.config.preprocessing} if ours else RELEASED
-        domain = replace(domain, **needs)
+        domain = replace(domain, **({"preprocessing": mapping.config.preprocessing} if ours else RELEASED))
     seeing = None if clip is None else _clip(clip, domain)
-    if seeing is not None:
-        dim = seeing.dim
-    elif (folder / CLIP).exists():
+    dim = None if seeing is None else seeing.dim
+    if seeing is None and (folder / CLIP).exists():
         dim = read_tensors(folder / CLIP)[1]["config"]["embed_dim"]
-    else:
-        dim = None
     check_fit(model, dim, mapping, matrix, inverse)
-    if generator is not None:
-        model.save(folder / GENERATOR)
-    if mapper is not None:
-        mapping.save(folder / MAPPER)
-    if relevance is not None:
-        write_tensors(folder / RELEVANCE, {"relevance": matrix}, {})
-    if encoder is not None:
-        inverse.save(folder / ENCODER)
-    if seeing is not None:
-        seeing.save(folder / CLIP)
+    read = {"generator": model, "mapper": mapping, "relevance": matrix, "encoder": inverse}
+    new = {name: part for name, part in read.items() if given[f"{name}.safetensors"] is not None}
+    save_parts(folder, **new, clip=seeing)
     domain.write(folder)
-
-
-def _read(path: str | Path | None, load: Callable[[str | Path], Part]) -> Part | None:
-    return None if path is None else load(path)
 
 
 def _clip(name: str, domain: Domain) -> ClipEncoder:
@@ -126,10 +105,8 @@ def main(argv: list[str] | None = None) -> None:
     except (ValueError, OSError, ImportError) as error:
         sys.exit(str(error))
     if lacks := [part for part in (CLIP, MAPPER) if not (folder / part).exists()]:
-        print(
-            f"{folder} is no editor yet, it lacks {' and '.join(lacks)}: convert takes --clip ViT-B-32:openai, and "
-            "a mapper can be trained."
-        )
+        more = "convert takes --clip ViT-B-32:openai, and a mapper can be trained"
+        print(f"{folder} is no editor yet, it lacks {' and '.join(lacks)}: {more}.")
 
 
 if __name__ == "__main__":

@@ -7,18 +7,17 @@ import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from deltaedit.e4e import E4E, Encoder
-from deltaedit.files import write_json
+from deltaedit.files import write_json, write_tensors
 from deltaedit.mapper import DeltaMapper
 from deltaedit.pictures import PREPROCESSINGS
 from deltaedit.style_space import AnyGenerator
 
 CARD = "domain.json"
-GENERATOR, CLIP, MAPPER, RELEVANCE, ENCODER = (
-    f"{n}.safetensors" for n in ("generator", "clip", "mapper", "relevance", "encoder")
-)
+GENERATOR, CLIP, MAPPER = "generator.safetensors", "clip.safetensors", "mapper.safetensors"
+RELEVANCE, ENCODER = "relevance.safetensors", "encoder.safetensors"
 
 RELEASED = {"threshold": 0.03, "preprocessing": "deltaedit", "raw_threshold": True, "photo_feature": True}
 """What DeltaEdit's released mapper and relevance matrix need of a ``Domain``."""
@@ -28,37 +27,27 @@ RELEASED = {"threshold": 0.03, "preprocessing": "deltaedit", "raw_threshold": Tr
 class Domain:
     """What an editor needs to know of a domain beside its models: the content of ``domain.json``.
 
-    Attributes:
-        name: for people and for ``Edit.to_json``.
-        neutral: prompt of a picture of which nothing is known.
-        threshold: least ``|relevance @ delta_text|``, ``delta_text`` of unit norm, of a channel that moves. The
-            published 0.03 is for text differences before they are scaled; see ``relevance_mask``.
-        truncation: of sampled latents; 1 as in the paper.
-        gain: what strength 1 multiplies the mapper's output by; 1 as in the paper.
-        tail: share of samples, at each end of a style channel, that edits do not push it into; 0 lets them go anywhere,
-            as in the paper.
-        world: the procedural world whose pictures the generator draws, if it is one of ours.
-        align: whether the generator was trained on faces aligned as FFHQ's are, and pictures from outside must be too.
-        preprocessing: how pictures are made ready for CLIP; see ``ClipEncoder``.
-        raw_threshold: whether ``threshold`` is for ``delta_text`` before it is scaled to unit norm, as published.
-        photo_feature: whether the image feature of a picture from outside is the picture's own, as published, or that
-            of what the generator draws instead of it.
-
     >>> Domain("my-cats", neutral="cat", threshold=0.1).gain
     1.0
     """
 
-    name: str = "custom"
-    neutral: str = "face"
+    name: str = "custom"  #: for people and for ``Edit.to_json``
+    neutral: str = "face"  #: prompt of a picture of which nothing is known
     threshold: float = 0.03
-    truncation: float = 1.0
-    gain: float = 1.0
+    """Least ``|relevance @ delta_text|``, ``delta_text`` of unit norm, of a channel that moves. The published 0.03 is
+    for text differences before they are scaled; see ``relevance_mask``."""
+    truncation: float = 1.0  #: of sampled latents; 1 as in the paper
+    gain: float = 1.0  #: what strength 1 multiplies the mapper's output by; 1 as in the paper
     tail: float = 0.0
-    world: str | None = None
-    align: bool = False
-    preprocessing: str = "clip"
-    raw_threshold: bool = False
+    """Share of samples, at each end of a style channel, that edits do not push it into; 0 lets them go anywhere, as in
+    the paper."""
+    world: str | None = None  #: the procedural world whose pictures the generator draws, if it is one of ours
+    align: bool = False  #: whether it was trained on faces aligned as FFHQ's, and pictures from outside must be too
+    preprocessing: str = "clip"  #: how pictures are made ready for CLIP; see ``ClipEncoder``
+    raw_threshold: bool = False  #: whether ``threshold`` is for ``delta_text`` before it is scaled, as published
     photo_feature: bool = False
+    """Whether the image feature of a picture from outside is the picture's own, as published, or that of what the
+    generator draws instead of it."""
 
     def __post_init__(self) -> None:
         for name in ("name", "neutral"):
@@ -83,11 +72,7 @@ class Domain:
 
     @classmethod
     def read(cls, folder: str | Path) -> Domain:
-        """Read ``domain.json`` from a folder; entries that this version does not know are left aside.
-
-        Raises:
-            ValueError: if it is missing or damaged.
-        """
+        """Read ``domain.json``, what this version knows of it; raises ``ValueError`` if it is missing or damaged."""
         path = Path(folder) / CARD
         if not path.is_file():
             raise ValueError(f"{folder} is no domain: it has no {CARD}. Editor.save_pretrained makes such a folder.")
@@ -98,6 +83,16 @@ class Domain:
             raise ValueError(f"{path} is damaged ({error}): fetch it or save the domain again.") from None
 
 
+def save_parts(folder: Path, **parts: nn.Module | Tensor | None) -> None:
+    """Write those parts of a domain that there are, by the names of their files, each whole."""
+    for name, part in parts.items():
+        path = folder / f"{name}.safetensors"
+        if isinstance(part, Tensor):
+            write_tensors(path, {name: part}, {})
+        elif part is not None:
+            part.save(path)
+
+
 def check_fit(
     generator: AnyGenerator,
     dim: int | None = None,
@@ -105,23 +100,20 @@ def check_fit(
     relevance: Tensor | None = None,
     encoder: Encoder | E4E | None = None,
 ) -> None:
-    """Raise ValueError, naming both sides, if parts of a domain do not fit each other; those there are.
+    """Raise ValueError, naming both sides, if those parts of a domain that there are do not fit each other.
 
-    Args:
-        dim: feature size of CLIP; where it is not known, the mapper's.
+    Where ``dim``, the feature size of CLIP, is not known, it is the mapper's.
     """
-    size = generator.layout.size
+    layout = generator.layout
     if mapper is not None:
-        if mapper.layout != generator.layout:
-            raise ValueError(
-                f"mapper and generator must have the same style widths. "
-                f"Got {mapper.layout.dims} and {generator.layout.dims}."
-            )
+        if mapper.layout != layout:
+            got = f"{mapper.layout.dims} and {layout.dims}"
+            raise ValueError(f"mapper and generator must have the same style widths. Got {got}.")
         dim = mapper.config.feature_dim if dim is None else dim
         if mapper.config.feature_dim != dim:
             raise ValueError(f"mapper and CLIP must have one feature size. Got {mapper.config.feature_dim} and {dim}.")
-    if relevance is not None and relevance.shape != (size, relevance.shape[1] if dim is None else dim):
-        raise ValueError(f"relevance must have shape ({size}, {dim or 'D'}). Got {tuple(relevance.shape)}.")
+    if relevance is not None and relevance.shape != (layout.size, relevance.shape[1] if dim is None else dim):
+        raise ValueError(f"relevance must have shape ({layout.size}, {dim or 'D'}). Got {tuple(relevance.shape)}.")
     if encoder is not None:
         got, fits = (encoder.config.num_ws, encoder.config.w_dim), (generator.num_ws, generator.w_avg.shape[-1])
         if got != fits:

@@ -22,9 +22,7 @@ def register(name: str, folder: str | Path) -> None:
 def find(name_or_folder: str | Path, download: bool = False) -> Path:
     """Folder of a domain, by its registered name, by the name under which ``download`` knows it, or by its path.
 
-    Args:
-        name_or_folder: which.
-        download: fetch what others publish of it, where it is not here yet.
+    With ``download``, what others publish of it is fetched, where it is not here yet.
 
     Raises:
         ValueError: if it is none of these; the message lists the names.

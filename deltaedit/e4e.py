@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,20 +24,13 @@ SCALES = (0, 3, 7)  # the heads from which on the next finer scale is used
 
 @dataclass(frozen=True)
 class E4EConfig:
-    """Sizes of an e4e encoder; the defaults are those for FFHQ at 1024 px.
+    """Sizes of an e4e encoder; the defaults are those for FFHQ at 1024 px."""
 
-    Attributes:
-        w_dim, num_ws: the generator's.
-        width: channels of the first stage; each further one has twice as many.
-        units: residual units in each stage.
-        height: rows, from the middle of 256, that it looks at; 192 for cars.
-    """
-
-    w_dim: int = 512
+    w_dim: int = 512  #: the generator's, as num_ws
     num_ws: int = 18
-    width: int = 64
-    units: tuple[int, ...] = (3, 4, 14, 3)
-    height: int = SIDE
+    width: int = 64  #: channels of the first stage; each further one has twice as many
+    units: tuple[int, ...] = (3, 4, 14, 3)  #: residual units in each stage
+    height: int = SIDE  #: rows, from the middle of 256, that it looks at; 192 for cars
 
     def __post_init__(self) -> None:
         if len(self.units) != 4 or self.w_dim != 8 * self.width:
@@ -100,11 +94,7 @@ def _scale(head: int) -> int:
 
 
 class E4E(nn.Module):
-    """Picture -> ``w_plus``: ``w_avg``, plus what the first head says for all layers, plus each other head's own.
-
-    Args:
-        config: see ``E4EConfig``.
-    """
+    """Picture -> ``w_plus``: ``w_avg``, plus what the first head says for all layers, plus each other head's own."""
 
     w_avg: Tensor
 
@@ -122,13 +112,7 @@ class E4E(nn.Module):
         self.lateral = nn.ModuleList(nn.Conv2d(n * c, config.w_dim, 1) for n in (4, 2))
 
     def forward(self, image: Tensor) -> Tensor:
-        """``w_plus`` (B, num_ws, w_dim) of images (B, 3, H, W) in [-1, 1]; of their centre square.
-
-        Raises:
-            ValueError: for another shape.
-        """
-        if image.ndim != 4 or image.shape[1] != 3:
-            raise ValueError(f"images must have shape (B, 3, H, W). Got {tuple(image.shape)}.")
+        """``w_plus`` (B, num_ws, w_dim) of images (B, 3, H, W) in [-1, 1]; of their centre square."""
         image = resize(image, min(image.shape[-2:]))
         if image.shape[-1] != SIDE:
             image = F.interpolate(image, (SIDE, SIDE), mode="bilinear", align_corners=False, antialias=True)
@@ -149,16 +133,6 @@ class E4E(nn.Module):
         """Write weights and configuration to one safetensors file."""
         write_tensors(path, self.state_dict(), {"kind": "e4e", "config": asdict(self.config)})
 
-    @classmethod
-    def load(cls, path: str | Path, device: str | torch.device = "cpu") -> E4E:
-        """Read what ``save`` wrote, in evaluation mode; raises ``ValueError`` if it is missing or another model."""
-        return read_module(path, lambda about: cls.of(about["config"])).to(device)
-
-    @classmethod
-    def of(cls, config: dict) -> E4E:
-        """A new encoder of the sizes that ``save`` wrote."""
-        return cls(E4EConfig(**{**config, "units": tuple(config["units"])}))
-
 
 @dataclass(frozen=True)
 class EncoderConfig:
@@ -174,9 +148,7 @@ class EncoderConfig:
 class Encoder(nn.Module):
     """Picture -> ``w_plus``: ``w_avg`` plus one w, plus a difference for each layer.
 
-    Args:
-        config: see ``EncoderConfig``.
-        w_avg: (w_dim,), where it starts from.
+    It starts from ``w_avg`` (w_dim,).
 
     >>> Encoder(EncoderConfig(w_dim=8, num_ws=5, resolution=16, width=8))(torch.zeros(1, 3, 64, 64)).shape
     torch.Size([1, 5, 8])
@@ -192,14 +164,8 @@ class Encoder(nn.Module):
         layers: list[nn.Module] = [nn.Conv2d(3, c, 5, 2, 2), nn.GroupNorm(8, c), nn.SiLU()]
         while size > 4:
             d = min(2 * c, config.channel_max)
-            layers += [
-                nn.Conv2d(c, d, 3, 2, 1),
-                nn.GroupNorm(8, d),
-                nn.SiLU(),
-                nn.Conv2d(d, d, 3, 1, 1),
-                nn.GroupNorm(8, d),
-                nn.SiLU(),
-            ]
+            for before, stride in ((c, 2), (d, 1)):
+                layers += [nn.Conv2d(before, d, 3, stride, 1), nn.GroupNorm(8, d), nn.SiLU()]
             size, c = size // 2, d
         self.body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(c * size * size, 512), nn.SiLU())
         self.to_w = nn.Linear(512, config.w_dim)
@@ -209,17 +175,11 @@ class Encoder(nn.Module):
 
     def parts(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """The one w (B, w_dim), and each layer's difference from it (B, num_ws, w_dim)."""
-        if image.ndim != 4 or image.shape[1] != 3:
-            raise ValueError(f"images must have shape (B, 3, H, W). Got {tuple(image.shape)}.")
         code = self.body(resize(image, self.config.resolution))
         return self.w_avg + self.to_w(code), self.to_delta(code).unflatten(1, (self.config.num_ws, -1))
 
     def forward(self, image: Tensor) -> Tensor:
-        """``w_plus`` (B, num_ws, w_dim) of images (B, 3, H, W) in [-1, 1].
-
-        Raises:
-            ValueError: for another shape.
-        """
+        """``w_plus`` (B, num_ws, w_dim) of images (B, 3, H, W) in [-1, 1]."""
         w, delta = self.parts(image)
         return w[:, None] + delta
 
@@ -227,20 +187,14 @@ class Encoder(nn.Module):
         """Write weights, in half precision, and configuration to one safetensors file."""
         write_tensors(path, self.state_dict(), {"kind": "encoder", "config": asdict(self.config)}, half=True)
 
-    @classmethod
-    def load(cls, path: str | Path, device: str | torch.device = "cpu") -> Encoder:
-        """Read what ``save`` wrote, in evaluation mode; raises ``ValueError`` if it is missing or another model."""
-        return read_module(path, lambda meta: cls(EncoderConfig(**meta["config"]))).to(device)
 
+def load_encoder(path: str | Path) -> Encoder | E4E:
+    """Read what either class's ``save`` wrote, in evaluation mode; raises ``ValueError`` if it is no encoder."""
 
-def load_encoder(path: str | Path, device: str | torch.device = "cpu") -> Encoder | E4E:
-    """Read what either class's ``save`` wrote, in evaluation mode.
+    def build(about: dict[str, Any]) -> Encoder | E4E:
+        config = about["config"]
+        if about["kind"] == "e4e":
+            return E4E(E4EConfig(**{**config, "units": tuple(config["units"])}))
+        return Encoder(EncoderConfig(**config))
 
-    Raises:
-        ValueError: if the file is missing, damaged, or does not hold an encoder.
-    """
-    return read_module(path, _build).to(device)
-
-
-def _build(about: dict) -> Encoder | E4E:
-    return E4E.of(about["config"]) if about["kind"] == "e4e" else Encoder(EncoderConfig(**about["config"]))
+    return read_module(path, build)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from numbers import Integral, Real
@@ -18,11 +18,11 @@ from torch import Tensor
 
 from deltaedit import checkpoints, domains
 from deltaedit.devices import drawing_dtype
-from deltaedit.domain import CLIP, ENCODER, GENERATOR, MAPPER, RELEVANCE, Domain, check_fit
+from deltaedit.domain import CLIP, ENCODER, GENERATOR, MAPPER, RELEVANCE, Domain, check_fit, save_parts
 from deltaedit.e4e import E4E, Encoder
 from deltaedit.faces import align
-from deltaedit.files import fingerprint, write_tensors
-from deltaedit.inversion import refine
+from deltaedit.files import fingerprint
+from deltaedit.inversion import Progress, refine
 from deltaedit.mapper import DeltaMapper, text_delta
 from deltaedit.pictures import Picture, resize, to_pil, to_tensor
 from deltaedit.recipes import Recipe, encode
@@ -49,11 +49,7 @@ class Pictures:
 
     @property
     def image(self) -> Image.Image:
-        """The picture.
-
-        Raises:
-            ValueError: if there are several.
-        """
+        """The picture; raises ``ValueError`` if there are several."""
         if len(self.tensor) != 1:
             raise ValueError(f"there are {len(self.tensor)} pictures: use .images.")
         return to_pil(self.tensor)[0]
@@ -63,23 +59,16 @@ class Pictures:
 class Latent(Pictures):
     """Pictures as the editor holds them, one or a batch.
 
-    Attributes:
-        w: (B, w_dim) or (B, L, w_dim); the toRGB layers take it.
-        s: (B, S), style codes.
-        image_feature: (B, D), unit norm.
-        tensor: (B, 3, H, W), the pictures themselves, about [-1, 1].
-        source: where they come from, such as seed and truncation.
-
     >>> latent = Editor.from_pretrained("portraits").sample(seed=7, n=3)
     >>> len(latent), latent[0].image.size
     (3, (128, 128))
     """
 
-    w: Tensor
-    s: Tensor
-    image_feature: Tensor
-    tensor: Tensor
-    source: dict[str, Any] = field(default_factory=dict)
+    w: Tensor  #: (B, w_dim) or (B, L, w_dim); the toRGB layers take it
+    s: Tensor  #: (B, S), style codes
+    image_feature: Tensor  #: (B, D), unit norm
+    tensor: Tensor  #: (B, 3, H, W), the pictures themselves, about [-1, 1]
+    source: dict[str, Any] = field(default_factory=dict)  #: where they come from, such as seed and truncation
 
     def __len__(self) -> int:
         return len(self.s)
@@ -94,23 +83,16 @@ class Latent(Pictures):
 
 @dataclass(frozen=True, eq=False)
 class Direction:
-    """What one prompt asks of a latent.
-
-    Attributes:
-        prompt, neutral: target and neutral prompt.
-        threshold: relevance below which channels stay.
-        delta_s: (B, S), the edit at strength 1.
-        delta_w: (B, L, w_dim), what ``w_plus`` moves by besides, for the toRGB layers, which take no style code; None
-            where they stay as they are, as in DeltaEdit. It is for methods that edit W+, see ``baselines``.
-        method: what gave it, if not the editor: then no recipe makes it again.
-    """
+    """What one prompt asks of a latent."""
 
     prompt: str
     neutral: str
-    threshold: float
-    delta_s: Tensor
+    threshold: float  #: relevance below which channels stay
+    delta_s: Tensor  #: (B, S), the edit at strength 1
     delta_w: Tensor | None = None
-    method: str | None = None
+    """(B, L, w_dim), what ``w_plus`` moves by besides, for the toRGB layers, which take no style code; for methods that
+    edit W+, see ``baselines``. None where they stay as they are, as in DeltaEdit."""
+    method: str | None = None  #: what gave it, if not the editor; then no recipe makes it again
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,11 +157,8 @@ class Edit(Pictures):
     def with_strength(self, strength: float | Sequence[float]) -> Edit:
         """The same edit, farther or less far; neither mapper nor CLIP runs again.
 
-        Args:
-            strength: one for all prompts, or one for each; negative ones go the other way.
-
-        Raises:
-            ValueError: if a strength is not finite, or their number is not that of the prompts.
+        One strength for all prompts, or one for each; negative ones go the other way, and ``ValueError`` is raised for
+        another number of them, or if one is not finite.
         """
         return replace(self, strengths=_strengths(strength, len(self.directions)))
 
@@ -193,25 +172,16 @@ class Edit(Pictures):
     def to_json(self) -> str:
         """The recipe, from which ``Editor.replay`` makes the same edit: which picture, which prompts, how strong.
 
-        It names the models by their fingerprints, and also tells how many channels each prompt moved, and how far. A
-        picture from outside is in it as the latent that stands for it.
-
-        Raises:
-            ValueError: if a direction is of another method.
+        It names the models by their fingerprints, and tells how many channels each prompt moved, and how far. A picture
+        from outside is in it as its latent. Raises ``ValueError`` if a direction is of another method.
         """
         if others := [d.method for d in self.directions if d.method]:
             raise ValueError(f"only edits that Editor.edit made have a recipe, not those of {others[0]}.")
-        parts = [
-            {
-                "prompt": d.prompt,
-                "neutral": d.neutral,
-                "strength": strength,
-                "threshold": d.threshold,
-                "channels": int((d.delta_s != 0).any(0).sum()),
-                "norm": round(float(d.delta_s.norm(dim=1).mean()) * abs(strength), 4),
-            }
-            for d, strength in zip(self.directions, self.strengths, strict=True)
-        ]
+        parts = []
+        for d, strength in zip(self.directions, self.strengths, strict=True):
+            asked = {"prompt": d.prompt, "neutral": d.neutral, "strength": strength, "threshold": d.threshold}
+            norm = round(float(d.delta_s.norm(dim=1).mean()) * abs(strength), 4)
+            parts.append({**asked, "channels": int((d.delta_s != 0).any(0).sum()), "norm": norm})
         latent, editor = self.latent, self.editor
         if {"seed", "n", "truncation"} <= latent.source.keys():
             where = latent.source
@@ -226,17 +196,13 @@ class Editor:
     """Edits pictures of one domain from text; its models are used as they are, none is trained.
 
     Args:
-        generator: w -> s -> image.
-        clip: pictures and prompts to unit vectors; on the generator's device, as is the mapper.
-        mapper: trained on that generator and that CLIP.
+        clip, mapper: on the generator's device; the mapper was trained on that generator and that CLIP.
         relevance: (S, D), unit rows, or None: then every channel may move.
         domain: name, neutral prompt and defaults; those of ``Domain()`` if there is none.
         encoder: picture -> ``w_plus`` for ``invert``, or None.
 
-    Warns if the mapper learned from pictures that were made ready for CLIP in another way.
-
-    Raises:
-        ValueError: if the parts do not fit each other.
+    Warns if the mapper learned from pictures that were made ready for CLIP in another way. Raises ``ValueError`` if the
+    parts do not fit each other.
 
     >>> editor = Editor.from_pretrained("portraits")
     >>> edit = editor.edit(editor.sample(seed=7), "face with glasses", strength=1.0)
@@ -257,17 +223,14 @@ class Editor:
     ) -> None:
         domain = domain or Domain(preprocessing=clip.preprocessing)
         check_fit(generator, clip.dim, mapper, relevance, encoder)
-        if domain.preprocessing != clip.preprocessing:
-            raise ValueError(
-                f"domain and CLIP must make pictures ready in one way: give ClipEncoder the domain's preprocessing. "
-                f"Got {domain.preprocessing!r} and {clip.preprocessing!r}."
-            )
-        if mapper.config.preprocessing != clip.preprocessing:
-            warnings.warn(
-                f"the mapper learned from pictures made ready for CLIP in the way {mapper.config.preprocessing!r}, "
-                f"and now gets them in the way {clip.preprocessing!r}: its edits will be off.",
-                stacklevel=2,
-            )
+        theirs, ours, learned = domain.preprocessing, clip.preprocessing, mapper.config.preprocessing
+        if theirs != ours:
+            wanted = "domain and CLIP must make pictures ready in one way: give ClipEncoder the domain's preprocessing"
+            raise ValueError(f"{wanted}. Got {theirs!r} and {ours!r}.")
+        if learned != ours:
+            now = f"and now gets them in the way {ours!r}: its edits will be off"
+            told = f"the mapper learned from pictures made ready for CLIP in the way {learned!r}"
+            warnings.warn(f"{told}, {now}.", stacklevel=2)
         self.encoder = encoder
         self.generator, self.clip, self.mapper, self.domain = generator.eval(), clip, mapper.eval(), domain
         self.relevance = None if relevance is None else relevance.to(self.device)
@@ -309,10 +272,7 @@ class Editor:
     ) -> Editor:
         """Load a domain: a name such as "portraits" or "ffhq", or a folder that ``save_pretrained`` wrote.
 
-        Args:
-            name_or_folder: which.
-            device: for its models.
-            download: fetch what others publish of it (see ``download``) and is not here; nothing is fetched otherwise.
+        With ``download``, what others publish of it and is not here is fetched; otherwise nothing is.
 
         Raises:
             ValueError: if there is no such domain (the message lists those there are), or a file is missing or damaged.
@@ -329,24 +289,16 @@ class Editor:
         if not (path := folder / MAPPER).exists():
             raise ValueError(f"there is no file {path}: train a mapper for the generator beside it, and save it there.")
         mapper = DeltaMapper.load(path, device)
-        path = folder / RELEVANCE
-        relevance = checkpoints.load_relevance(path) if path.exists() else None
-        path = folder / ENCODER
-        encoder = checkpoints.load_encoder(path).to(device) if path.exists() else None
+        relevance = checkpoints.load_relevance(path) if (path := folder / RELEVANCE).exists() else None
+        encoder = checkpoints.load_encoder(path).to(device) if (path := folder / ENCODER).exists() else None
         editor = cls(generator, clip, mapper, relevance, domain, encoder)
         editor.home = str(name_or_folder)
         return editor
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the domain to a folder that ``from_pretrained`` reads; each file is whole or not there."""
-        folder = Path(folder)
-        self.generator.save(folder / GENERATOR)
-        self.clip.save(folder / CLIP)
-        self.mapper.save(folder / MAPPER)
-        if self.relevance is not None:
-            write_tensors(folder / RELEVANCE, {"relevance": self.relevance}, {})
-        if self.encoder is not None:
-            self.encoder.save(folder / ENCODER)
+        models = {"generator": self.generator, "clip": self.clip, "mapper": self.mapper}
+        save_parts(Path(folder), **models, relevance=self.relevance, encoder=self.encoder)
         self.domain.write(folder)  # last: without it the folder is no domain yet
 
     @torch.no_grad()
@@ -357,9 +309,8 @@ class Editor:
 
         Args:
             seed: of z; the same on every device.
-            n: how many.
             truncation: 1 for the generator's full variety, 0 for its average; by default the domain's.
-            rows: which of them to draw; all by default.
+            rows: which of the ``n`` to draw; all by default.
 
         Raises:
             ValueError: if the seed is no whole number, n is below 1 or truncation is not finite.
@@ -376,26 +327,19 @@ class Editor:
         return self.latent(self.generator.mapping(z.to(self.device), truncation), source)
 
     def invert(
-        self,
-        picture: Tensor | Picture,
-        steps: int = 0,
-        aligned: bool = False,
-        progress: Callable[[float], None] | None = None,
+        self, picture: Tensor | Picture, steps: int = 0, aligned: bool = False, progress: Progress | None = None
     ) -> Latent:
         """Latent of a picture from outside, so that it can be edited: what the generator draws instead of it.
 
         Args:
             picture: what ``to_tensor`` takes, or a tensor (B, 3, H, W) in [-1, 1]; the centre square is what counts.
                 Where the domain has ``align``, it is the largest face, but a tensor is taken to be aligned.
-            steps: of optimisation at most after the encoder's look, for a closer likeness; needed where there is no
-                encoder.
+            steps: of optimisation at most after the encoder's look, for a closer likeness; needed without an encoder.
             aligned: that the picture already is what ``faces.align`` would make of it.
-            progress: called before each step with the share that is done; what it raises ends the inversion. By
-                default a bar is drawn.
+            progress: see ``inversion.refine``.
 
         Raises:
-            ValueError: if it is no picture, shows no face where one is looked for, or there is neither an encoder nor a
-                number of steps.
+            ValueError: if it is no picture, shows no face where one is looked for, or steps are needed.
             ImportError: if a face is looked for, and OpenCV is not installed.
         """
         if steps < 0 or (self.encoder is None and steps == 0):
@@ -412,14 +356,9 @@ class Editor:
             else:
                 w_plus = torch.cat([self.encoder(part) for part in image.split(BATCH)])
         if steps:
-            n = max(1, REFINED // image[0, 0].numel())
+            n, seen = max(1, REFINED // image[0, 0].numel()), self.clip.encode_image
             parts = zip(image.split(n), w_plus.split(n), strict=True)
-            w_plus = torch.cat(
-                [
-                    refine(self.generator, *part, steps, features=self.clip.encode_image, progress=progress)
-                    for part in parts
-                ]
-            )
+            w_plus = torch.cat([refine(self.generator, *p, steps, features=seen, progress=progress) for p in parts])
         latent = self.latent(w_plus, source)
         return replace(latent, image_feature=feature) if self.domain.photo_feature else latent
 
@@ -454,15 +393,13 @@ class Editor:
         ``mask``; they are added up. Where the domain has a ``tail``, no channel is pushed beyond ``style_range``.
 
         Args:
-            latent: from ``sample``.
             target: what the picture shall show, such as "face with glasses".
             strength: 1 for the domain's usual edit, more to go farther, below 0 the other way; one or one per prompt.
             threshold: 0 lets all channels move; by default the domain's.
             neutral: what the picture shows now, as far as the edit is concerned; by default the domain's.
 
         Raises:
-            ValueError: if a prompt is empty or the neutral one, a strength or the threshold is not finite, or the
-                latent is none of this editor's.
+            ValueError: for a prompt that is empty or the neutral one, a number not finite, or another editor's latent.
         """
         targets = list(target) if isinstance(target, list | tuple) else [target]
         strengths = _strengths(strength, len(targets))
@@ -477,11 +414,7 @@ class Editor:
         threshold: float | None = None,
         neutral: str | None = None,
     ) -> list[Edit]:
-        """One edit for each prompt: what ``edit`` gives one by one, sooner, since mapper and generator run on all.
-
-        Args:
-            targets: prompts; the other arguments and the errors are those of ``edit``.
-        """
+        """One edit for each prompt: what ``edit`` gives one by one, sooner, since mapper and generator run on all."""
         targets = [targets] if isinstance(targets, str) else list(targets)
         strengths = _strengths(strength, len(targets))
         directions = self._directions(latent, targets, neutral, threshold)
@@ -494,15 +427,11 @@ class Editor:
     def replay(self, recipe: str | Mapping[str, Any] | Recipe, anyway: bool = False) -> Edit:
         """Make an edit again from what ``Edit.to_json`` wrote: to the bit on the same machine with the same versions.
 
-        Nothing in a recipe is run, opened or fetched.
-
-        Args:
-            recipe: JSON, or what it holds.
-            anyway: make it although it is of another domain, or was made with other models.
+        A recipe is JSON, or what it holds; nothing in it is run, opened or fetched.
 
         Raises:
-            ValueError: if an entry is missing or cannot be right, or the recipe is not of this editor; the message says
-                what would be different.
+            ValueError: if an entry is missing or cannot be right, or, unless ``anyway``, the recipe is of another
+                domain or other models; the message says what would be different.
         """
         recipe = Recipe.read(recipe)
         if not anyway and (lines := recipe.differences(self.identity)):
@@ -521,19 +450,11 @@ class Editor:
         return Edit(self, latent, tuple(parts), tuple(p.strength for p in recipe.parts))
 
     def text_delta(self, target: str, neutral: str | None = None, normalize: bool = True) -> Tensor:
-        """``delta_text`` (D,), of unit norm where ``normalize``; remembered for the next edit.
-
-        Raises:
-            ValueError: if a prompt is empty, or both say the same.
-        """
+        """``delta_text`` (D,), of unit norm where ``normalize``; raises ``ValueError`` if the prompts say the same."""
         return text_delta(self.text_feature, target, self.domain.neutral if neutral is None else neutral, normalize)
 
     def text_feature(self, prompt: str) -> Tensor:
-        """Text feature (D,) of a prompt, unit norm; remembered for the next edit.
-
-        Raises:
-            ValueError: if the prompt is empty.
-        """
+        """Text feature (D,) of a prompt, unit norm, remembered; raises ``ValueError`` if the prompt is empty."""
         if not isinstance(prompt, str) or not prompt.strip():
             raise ValueError(f'a prompt must be some words, such as "face with glasses". Got {prompt!r}.')
         if prompt not in self._text:
@@ -555,11 +476,8 @@ class Editor:
         """Raise ValueError if a latent is none of this editor's."""
         if not isinstance(latent, Latent):
             raise ValueError(f"latent must come from Editor.sample. Got {type(latent).__name__}.")
-        if latent.s.shape[1] != self.generator.layout.size:
-            raise ValueError(
-                f"the latent is of another generator: it has {latent.s.shape[1]} style channels, "
-                f"this one has {self.generator.layout.size}."
-            )
+        if (got := latent.s.shape[1]) != (size := self.generator.layout.size):
+            raise ValueError(f"the latent is of another generator: it has {got} style channels, this one has {size}.")
 
     def _directions(
         self, latent: Latent, targets: list[str], neutral: str | None, threshold: float | None
@@ -593,10 +511,8 @@ def _strengths(strength: float | Sequence[float], count: int) -> tuple[float, ..
         strength = strength.tolist()
     values = list(strength) if isinstance(strength, list | tuple) else [strength] * count
     if len(values) != count or not count:
-        raise ValueError(
-            f"give one prompt or more, and one strength for all or for each. "
-            f"Got {count} prompts and {len(values)} strengths."
-        )
+        wanted = "give one prompt or more, and one strength for all or for each"
+        raise ValueError(f"{wanted}. Got {count} prompts and {len(values)} strengths.")
     if not all(isinstance(value, Real) and math.isfinite(value) for value in values):
         raise ValueError(f"strength must be a finite number. Got {strength!r}.")
     return tuple(float(value) for value in values)

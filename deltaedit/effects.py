@@ -35,17 +35,11 @@ Method = Callable[[Latent, str], Edit]
 
 
 class AnyJudge(Protocol):
-    """What looks at pictures: the judge of a drawn world, or one of photographs, made of published models.
+    """What looks at pictures: the judge of a drawn world, or one of photographs, made of published models."""
 
-    Attributes:
-        names: of the A attributes that it reads.
-        binary: of those that are there or not.
-        identity: of those by which one would know a subject again.
-    """
-
-    names: tuple[str, ...]
-    binary: tuple[str, ...]
-    identity: tuple[str, ...]
+    names: tuple[str, ...]  #: of the A attributes that it reads
+    binary: tuple[str, ...]  #: those that are there or not
+    identity: tuple[str, ...]  #: those by which one would know a subject again
 
     def read(self, image: Tensor) -> Tensor:
         """The attributes of any number of pictures (B, 3, H, W) in [-1, 1], a number each, (B, A)."""
@@ -61,15 +55,10 @@ class AnyJudge(Protocol):
 
 
 class AnyGoal(Protocol):
-    """What an edit is after.
+    """What an edit is after."""
 
-    Attributes:
-        prompt: that asks for it.
-        name: of the attribute that it is about.
-    """
-
-    prompt: str
-    name: str
+    prompt: str  #: that asks for it
+    name: str  #: of the attribute that it is about
 
     def reached(self, read: Tensor) -> Tensor:
         """Which pictures show it, bool (B,), as their attributes (B, A) were read."""
@@ -77,41 +66,23 @@ class AnyGoal(Protocol):
 
 @dataclass(frozen=True)
 class EditScore:
-    """How edits towards one goal went, on the pictures that lacked it and could show it; no numbers where none did.
-
-    Attributes:
-        goal: what was asked.
-        success, leakage, identity: means over these pictures.
-        flips: of all that could be compared, all pictures together.
-        n: how many pictures.
-        by_attribute: leakage of each other attribute that a tenth of the pictures or more show before and after.
-    """
+    """How edits towards one goal went, on the pictures that lacked it and could show it; no numbers where none did."""
 
     goal: AnyGoal
-    success: float
+    success: float  #: like leakage and identity, the mean over these pictures
     leakage: float
-    flips: float
+    flips: float  #: of all that could be compared, all pictures together
     identity: float
-    n: int
-    by_attribute: dict[str, float]
+    n: int  #: pictures
+    by_attribute: dict[str, float]  #: leakage of each that a tenth of the pictures or more show before and after
 
 
 class Witness:
-    """A judge that remembers what pictures were like before they were edited.
-
-    Args:
-        judge: reads attributes and gives embeddings.
-        image: (n, 3, H, W), the pictures, n of 2 or more.
-
-    Raises:
-        ValueError: if there are fewer.
-    """
+    """A judge that remembers what pictures (n, 3, H, W), two or more, were like before they were edited."""
 
     def __init__(self, judge: AnyJudge, image: Tensor) -> None:
-        if len(image) < 2:
-            raise ValueError(
-                f"identity is measured against other pictures: give 2 or more, better 100. Got {len(image)}."
-            )
+        if (n := len(image)) < 2:
+            raise ValueError(f"identity is measured against other pictures: give 2 or more, better 100. Got {n}.")
         self.judge = judge
         self.before, self.embedding = self.look(image)
         # Two samples that have nothing to do with each other: what identity is measured against.
@@ -144,21 +115,16 @@ class Witness:
     def moved(self, after: Tensor, rows: Tensor | slice = slice(None)) -> Tensor:
         """How far each attribute moved, (m, A), see ``AnyJudge.moved``; not a number where it was or is not seen.
 
-        Args:
-            after: (m, A), as the edited pictures were read.
-            rows: which pictures were edited, bool (n,); all by default.
+        ``after`` (m, A) is what was read of the edited pictures, ``rows`` (n,) which ones those are.
         """
         before = self.before[rows]
         seen = self.judge.visible(before) & self.judge.visible(after)
         return self.judge.moved(before, after).masked_fill(~seen, torch.nan)
 
     def effect(self, goal: AnyGoal, after: Tensor, embedding: Tensor, rows: Tensor | None = None) -> Tensor:
-        """``MEASURES`` (5, m) of an edit of m pictures towards a goal.
+        """``MEASURES`` (5, m) of an edit of m pictures towards a goal, of which ``look`` gave ``after``, ``embedding``.
 
-        Args:
-            goal: what was asked.
-            after, embedding: of the edited pictures, from ``look``.
-            rows: which pictures were edited, bool (n,); all that count by default.
+        ``rows`` (n,) says which pictures were edited; all that count by default.
         """
         rows = self.counts(goal) if rows is None else rows
         moved, flipped, identity = self._others(goal, after, rows)
@@ -191,12 +157,7 @@ def score_edits(
 ) -> list[EditScore]:
     """Edit the pictures that count for each goal towards it, one goal at a time, and let the judge look.
 
-    Args:
-        edit: what is measured, such as ``editor.edit``.
-        judge: reads the attributes before and after.
-        latent: what is edited, 2 pictures or more, better 200.
-        goals: each is asked of all pictures that count for it.
-        strength: of all edits.
+    The latent is of 2 pictures or more, better 200; ``edit`` is what is measured, such as ``editor.edit``.
     """
     witness, scores = Witness(judge, latent.tensor), []
     for goal in tqdm(goals, desc="judging edits"):
@@ -256,20 +217,14 @@ def best_setting(rows: Sequence[dict[str, float]], flips: float = 0.036) -> dict
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """What edits towards several goals did, at several strengths.
+    """What edits towards several goals did, at several strengths."""
 
-    Attributes:
-        strengths: in order, the first 0.
-        goals: their prompts.
-        values: (5, G, K, n), ``MEASURES`` by goal, strength and picture; not a number where a picture was not asked.
-        frechet: of all edited pictures to renders, for each strength; empty where there were no renders. It has no
-            interval: of few pictures it is too high, and drawn anew they would be fewer.
-    """
-
-    strengths: tuple[float, ...]
-    goals: tuple[str, ...]
-    values: Tensor
+    strengths: tuple[float, ...]  #: in order, the first 0
+    goals: tuple[str, ...]  #: their prompts
+    values: Tensor  #: (5, G, K, n), MEASURES by goal, strength and picture; not a number where a picture was not asked
     frechet: tuple[float, ...] = ()
+    """Of all edited pictures to renders, by strength, if there were renders; of few pictures it is too high, hence has
+    no interval: drawn anew they would be fewer."""
 
     def _means(self, counts: Tensor) -> Tensor:
         """``MEASURES`` (T, 5, K): means over goals of means over pictures, which count ``counts`` (T, n) times."""
@@ -278,21 +233,15 @@ class Curve:
         return (total / torch.einsum("mgkn,tn->tmgk", numbers.float(), counts)).nanmean(2)  # a goal may have no picture
 
     def mean(self, measure: str) -> list[Interval]:
-        """A measure at each strength, with its interval over pictures.
-
-        Raises:
-            ValueError: if there are too few pictures for an interval.
-        """
+        """A measure at each strength, with its interval over pictures; raises ``ValueError`` if they are too few."""
         row = MEASURES.index(measure)
         return bootstrap(lambda counts: self._means(counts)[:, row], self.values.shape[-1])
 
     def at(self, success: float, measure: str) -> Interval:
         """A measure, or "frechet", at the first strength that reaches a share of success; not a number where none does.
 
-        Between two strengths both are taken to change in proportion. A Fréchet distance comes without an interval.
-
-        Raises:
-            ValueError: if there are too few pictures for an interval, or no Fréchet distances where they are asked for.
+        Between two strengths both are taken to change in proportion. A Fréchet distance comes without an interval, and
+        raises ``ValueError`` where there is none; so do too few pictures for an interval.
         """
         if measure == "frechet" and not self.frechet:
             raise ValueError("there are no Fréchet distances here: give `measure` the embeddings of renders.")
@@ -343,30 +292,22 @@ def measure(
     Which goal a picture is edited towards depends on what it shows before, and is the same for all methods.
 
     Args:
-        edit: what is measured, such as ``editor.edit``.
-        judge: reads the attributes that the goals are about.
-        latent: what is edited, 2 pictures or more, better 50 for each goal.
-        goals: each is asked of its share of the pictures.
+        latent: what is edited by ``edit``, 2 pictures or more, better 50 for each goal.
         strengths: above 0; 0, where nothing changes, is added.
         real: (M, E), embeddings of renders to compare edited pictures with; of both kinds more than E.
 
     Raises:
-        ValueError: if there is no goal, a strength is not above the one before, or ``real`` is given and there are too
-            few pictures to compare.
+        ValueError: if there is no goal, a strength is not above the one before, or there are too few pictures.
     """
     strengths = (0.0, *map(float, strengths))
     if not goals or any(b <= a for a, b in pairwise(strengths)) or len(strengths) < 2:
-        raise ValueError(
-            f"give one goal or more, and strengths that rise from above 0. Got {len(goals)} goals and "
-            f"strengths {strengths[1:]}."
-        )
+        got = f"{len(goals)} goals and strengths {strengths[1:]}"
+        raise ValueError(f"give one goal or more, and strengths that rise from above 0. Got {got}.")
     witness = Witness(judge, latent.tensor)
     asked_of = witness.shared_out(goals)
     if real is not None and (n := int(asked_of.sum())) <= real.shape[1]:
-        raise ValueError(
-            f"a Fréchet distance of {real.shape[1]} features needs more than {real.shape[1]} edited "
-            f"pictures, better 1,000. Got {n} that lack a goal, of {len(latent)}."
-        )
+        need = f"a Fréchet distance of {real.shape[1]} features needs more than {real.shape[1]} edited pictures"
+        raise ValueError(f"{need}, better 1,000. Got {n} that lack a goal, of {len(latent)}.")
     values = latent.s.new_full((len(MEASURES), len(goals), len(strengths), len(latent)), torch.nan)
     embeddings: list[list[Tensor]] = [[] for _ in strengths]
     with tqdm(total=len(goals) * len(strengths), desc="measuring edits", unit="edit") as bar:

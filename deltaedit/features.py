@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from PIL import Image
@@ -47,13 +47,6 @@ class FeatureStore:
     Every file is whole or not there, so that after a kill or on a full disk all that was finished stays readable. The
     rows of pictures that were not sampled, see ``add_pictures``, come first.
 
-    Attributes:
-        folder: where the files are.
-        size: number of sampled pictures that can be read, from the first on.
-        manifest: style widths, seed, truncation, fingerprints of generator and CLIP, and ``n``, the samples asked for;
-            where pictures were added, from how many files, and by which encoder.
-        pictures: number of them in each of their files.
-
     >>> editor = Editor.from_pretrained("portraits")
     >>> store = extract_features(editor.generator, editor.clip, 64, "features")
     >>> FeatureStore.open("features", n=10).image_feature.shape
@@ -61,21 +54,13 @@ class FeatureStore:
     """
 
     folder: Path
-    size: int
-    manifest: dict[str, Any]
-    pictures: tuple[int, ...] = ()
+    size: int  #: sampled pictures that can be read, from the first on
+    manifest: dict[str, Any]  #: style widths, seed, truncation, fingerprints, ``n`` asked for; what pictures were added
+    pictures: tuple[int, ...] = ()  #: how many were added, file by file
 
     @classmethod
     def open(cls, folder: str | Path, n: int | None = None) -> FeatureStore:
-        """Open what ``extract_features`` wrote, finished or not.
-
-        Args:
-            folder: the folder given to it.
-            n: use the first n samples only; None for all.
-
-        Raises:
-            ValueError: if there is no readable manifest in the folder.
-        """
+        """What ``extract_features`` wrote, finished or not, or its first ``n``; raises ``ValueError`` for no store."""
         path = Path(folder) / MANIFEST
         try:
             manifest = json.loads(path.read_text(encoding="utf-8"))
@@ -85,12 +70,12 @@ class FeatureStore:
         except (ValueError, KeyError, TypeError):
             raise ValueError(f"{path} is damaged: delete the folder and run extract_features again.") from None
         size = 0
-        while (shard := _shard_path(folder, size // SHARD)).is_file():
+        while (shard := _path(folder, size // SHARD)).is_file():
             size += (rows := len(read_tensors(shard, ["image_feature"])[0]["image_feature"]))
             if rows < SHARD:
                 break
         pictures = []
-        while "pictures" in manifest and (shard := _pictures_path(folder, len(pictures))).is_file():
+        while "pictures" in manifest and (shard := _path(folder, len(pictures), "pictures-")).is_file():
             pictures.append(len(read_tensors(shard, ["image_feature"])[0]["image_feature"]))
         return cls(Path(folder), min(size, asked if n is None else n), manifest, tuple(pictures))
 
@@ -124,8 +109,8 @@ class FeatureStore:
         return self.image_feature
 
     def _read(self, name: str) -> Tensor:
-        paths = [_pictures_path(self.folder, k) for k in range(len(self.pictures))]
-        paths += [_shard_path(self.folder, k) for k in range(-(-self.size // SHARD))]
+        paths = [_path(self.folder, k, "pictures-") for k in range(len(self.pictures))]
+        paths += [_path(self.folder, k) for k in range(-(-self.size // SHARD))]
         whole, start = torch.empty(0), 0
         for path in paths:  # into their place, 200,000 of FFHQ are 2.6 GB, never held twice
             rows = read_tensors(path, [name])[0][name][: len(self) - start]
@@ -137,18 +122,14 @@ class FeatureStore:
         return whole
 
 
-def clip_identity(clip: ImageEncoder) -> dict[str, str]:
-    """What tells features of this CLIP from others'; its own preprocessing goes without saying."""
+def made_by(generator: AnyGenerator, clip: ImageEncoder) -> dict[str, str]:
+    """What tells features of these models from others'; CLIP's own preprocessing goes without saying."""
     other = {} if clip.preprocessing == "clip" else {"preprocessing": clip.preprocessing}
-    return {"clip": clip.fingerprint(), **other}
+    return {"generator": generator.fingerprint(), "clip": clip.fingerprint(), **other}
 
 
-def _shard_path(folder: str | Path, number: int) -> Path:
-    return Path(folder) / f"{number:05d}.safetensors"
-
-
-def _pictures_path(folder: str | Path, number: int) -> Path:
-    return Path(folder) / f"pictures-{number:05d}.safetensors"
+def _path(folder: str | Path, number: int, kind: Literal["", "pictures-"] = "") -> Path:
+    return Path(folder) / f"{kind}{number:05d}.safetensors"
 
 
 def shard_latents(seed: int, number: int, z_dim: int) -> Tensor:
@@ -173,16 +154,10 @@ def extract_features(
     that of one run. The paper takes 200,000 pictures of FFHQ's generator, fixed noise, no truncation, beside real ones.
 
     Args:
-        generator: z -> w -> s -> image.
-        clip: gives the image features; its text half is never called.
-        n: number of pictures.
         out: folder of the store.
         seed: picture k depends on ``seed`` and ``k`` only.
         truncation: as in ``Generator.mapping``.
         batch_size: pictures at a time; by default ``generator.batch_size``.
-
-    Returns:
-        The store, with ``n`` pictures.
 
     Raises:
         ValueError: if a number is out of range, or ``out`` holds features of another run.
@@ -196,13 +171,8 @@ def extract_features(
     if n < 1 or batch_size < 1:
         raise ValueError(f"n and batch_size must be at least 1. Got {n} and {batch_size}.")
     generator.eval()
-    manifest = {
-        "dims": list(generator.layout.dims),
-        "seed": seed,
-        "truncation": truncation,
-        "generator": generator.fingerprint(),
-        **clip_identity(clip),
-    }
+    about = {"dims": list(generator.layout.dims), "seed": seed, "truncation": truncation}
+    manifest = {**about, **made_by(generator, clip)}
     done, n_before, added = 0, 0, {}
     if (Path(out) / MANIFEST).exists():
         before = FeatureStore.open(out)
@@ -228,7 +198,7 @@ def extract_features(
             w, s, feature = (torch.cat(parts) for parts in zip(*batches, strict=True))
             if not (s.isfinite().all() and feature.isfinite().all()):
                 raise FloatingPointError(f"features {number * SHARD} and on are not finite: check generator and CLIP.")
-            write_tensors(_shard_path(out, number), {"w": w, "s": s, "image_feature": feature}, manifest)
+            write_tensors(_path(out, number), {"w": w, "s": s, "image_feature": feature}, manifest)
     return FeatureStore.open(out, n)
 
 
@@ -250,16 +220,10 @@ def add_pictures(
     stopped goes on where it was. Files that cannot be read are left out, with a warning that names them.
 
     Args:
-        store: from ``extract_features``, with the same generator and CLIP.
-        folder: of image files.
-        generator, clip: as in ``extract_features``; encoder and CLIP must be where the generator is.
-        encoder: picture -> ``w_plus``, such as ``inversion.Encoder`` or ``e4e.E4E``.
+        store: from ``extract_features``, with the same generator and CLIP; the pictures come before its samples.
+        encoder: picture -> ``w_plus``, such as ``inversion.Encoder`` or ``e4e.E4E``; like CLIP, where the generator is.
         read: makes a tensor (1, 3, H, W) in [-1, 1] of a file, and raises ``ValueError`` if it cannot. For photos of
             faces that are not aligned yet it is ``lambda path: to_tensor(faces.align(path))``.
-        batch_size: pictures at a time.
-
-    Returns:
-        The store, with the pictures before the samples; ``train_mapper`` takes it as any other.
 
     Raises:
         ValueError: if the folder holds no pictures that can be read, or the store has other pictures already or is of
@@ -273,18 +237,15 @@ def add_pictures(
     >>> len(add_pictures(store, "pictures", editor.generator, editor.clip, editor.encoder))
     17
     """
-    ours = {"generator": generator.fingerprint(), **clip_identity(clip)}
+    ours = made_by(generator, clip)
     refuse_other_run(store.folder, {key: store.manifest.get(key) for key in ours}, ours)
     kinds = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
     files = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in kinds and path.is_file())
     if not files:
         raise ValueError(f"{folder} holds no pictures: give a folder of image files.")
     names = "".join(f"{path.relative_to(folder).as_posix()} {path.stat().st_size}\n" for path in files)
-    about = {
-        "files": len(files),
-        "names": hashlib.sha256(names.encode()).hexdigest()[:12],
-        "encoder": fingerprint(encoder.state_dict()),
-    }
+    about = {"files": len(files), "names": hashlib.sha256(names.encode()).hexdigest()[:12]}
+    about["encoder"] = fingerprint(encoder.state_dict())
     refuse_other_run(store.folder, store.manifest.get("pictures", about), about)
     manifest = {**store.manifest, "pictures": about}
     write_json(store.folder / MANIFEST, manifest)
@@ -296,11 +257,7 @@ def add_pictures(
                 images, wrong = _readable(part[k : k + batch_size], read)
                 faults += wrong
                 if images:
-                    rows.append(
-                        _picture_features(
-                            [image.to(generator.w_avg.device) for image in images], generator, clip, encoder
-                        )
-                    )
+                    rows.append(_picture_features(images, generator, clip, encoder))
                 bar.update(len(part[k : k + batch_size]))
             if faults:
                 more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
@@ -310,7 +267,7 @@ def add_pictures(
             tensors = {name: torch.cat([row[name] for row in rows]).half() for name in rows[0]}
             if not all(tensor.isfinite().all() for tensor in tensors.values()):
                 raise FloatingPointError(f"pictures {number * SHARD} and on give features that are not finite.")
-            write_tensors(_pictures_path(store.folder, number), tensors, manifest)
+            write_tensors(_path(store.folder, number, "pictures-"), tensors, manifest)
     return FeatureStore.open(store.folder, store.size)
 
 
@@ -329,6 +286,7 @@ def _picture_features(
     images: list[Tensor], generator: AnyGenerator, clip: ImageEncoder, encoder: nn.Module
 ) -> dict[str, Tensor]:
     """A row of the store for each picture (1, 3, H, W), whatever its size."""
+    images = [image.to(generator.w_avg.device) for image in images]
     one_size = len({image.shape for image in images}) == 1
     feature = torch.cat([clip.encode_image(part) for part in ([torch.cat(images)] if one_size else images)])
     w_plus = encoder(torch.cat([resize(image, generator.resolution) for image in images])).float()

@@ -17,19 +17,19 @@ from tqdm import tqdm
 
 from deltaedit.devices import half_precision
 from deltaedit.e4e import Encoder, EncoderConfig
-from deltaedit.loop import fit, learning_rate
+from deltaedit.loop import descend, fit, learning_rate
 from deltaedit.style_space import AnyGenerator, sample_w
 
 Features = Callable[[Tensor], Tensor]
 """Images (B, 3, H, W) in [-1, 1] to unit features (B, D), such as ``clip.encode_image``."""
+Progress = Callable[[float], None]
+"""Called before each step with the share that is done, in place of a bar; what it raises ends it."""
 
 
 def distance(a: Tensor, b: Tensor, features: Features | None = None, weight: float = 1.0) -> Tensor:
-    """How far apart pictures are: mean absolute difference at every scale, plus 1 - cosine of features.
+    """How far apart pictures (B, 3, H, W) are: mean absolute difference at every scale, plus 1 - cosine of features.
 
-    Args:
-        a, b: (B, 3, H, W) in [-1, 1]; features of ``b`` pass no gradient.
-        features: see ``Features``; None leaves them out.
+    Features of ``b`` pass no gradient.
     """
     d = a - b
     loss = d.abs().mean()
@@ -45,25 +45,16 @@ def distance(a: Tensor, b: Tensor, features: Features | None = None, weight: flo
 
 @dataclass(frozen=True)
 class EncoderTraining:
-    """How an encoder is trained.
-
-    Attributes:
-        steps, batch_size, lr: of Adam.
-        width: channels of the first layer.
-        latent: weight of the squared distance, in units of w's variance, to the w of the generator's own samples.
-        delta: weight of the squared length of the differences between layers, in the same units.
-        features: weight of the feature part of ``distance``.
-        samples: share of a batch that the generator draws; the rest comes from ``pictures``.
-    """
+    """How an encoder is trained."""
 
     steps: int = 4000
     batch_size: int = 32
-    lr: float = 1e-3
-    width: int = 32
-    latent: float = 1.0
-    delta: float = 1.0
-    features: float = 1.0
-    samples: float = 0.5
+    lr: float = 1e-3  #: of Adam
+    width: int = 32  #: channels of the first layer
+    latent: float = 1.0  #: weight of the squared distance, in units of w's variance, to the w of generated samples
+    delta: float = 1.0  #: weight of the squared length of the differences between layers, in the same units
+    features: float = 1.0  #: weight of the feature part of ``distance``
+    samples: float = 0.5  #: share of a batch that the generator draws; the rest comes from ``pictures``
     seed: int = 0
 
 
@@ -78,11 +69,10 @@ def train_encoder(
 ) -> tuple[Encoder, list[dict[str, float]]]:
     """Train an encoder for a generator, on its own samples and on pictures of the world; the generator stays as it is.
 
+    A run that was killed goes on from the checkpoint in ``folder`` to the same result; its log is returned, too.
+
     Args:
-        generator: on the device to train on.
-        folder: for the checkpoint; a run that was killed goes on to the same result.
-        pictures: called with a number and a source of randomness, gives that many pictures (B, 3, H, W); None for
-            samples only.
+        pictures: called with a number and a source of randomness, gives that many (B, 3, H, W); None for samples only.
         features: what pictures must agree in beside their pixels.
 
     Returns:
@@ -99,15 +89,11 @@ def train_encoder(
         sizes = EncoderConfig(generator.w_avg.shape[-1], generator.num_ws, min(128, generator.resolution), config.width)
         encoder = Encoder(sizes, generator.w_avg).to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(encoder.parameters(), lr=config.lr, weight_decay=0.01, fused=True)
-    frozen = [p for p in generator.parameters() if p.requires_grad]
-    for p in frozen:
-        p.requires_grad_(False)
+    frozen = [p.requires_grad_(False) for p in generator.parameters() if p.requires_grad]
     variance = sample_w(generator, 4096, config.seed).var(0).mean()
     n_drawn = config.batch_size if pictures is None else round(config.samples * config.batch_size)
 
     def step(number: int, rng: torch.Generator) -> dict[str, Tensor]:
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(number, config.steps, config.lr)
         with torch.no_grad(), half_precision(device):
             w = generator.mapping(torch.randn(n_drawn, generator.z_dim, generator=rng, device=device))
             image = generator.synthesize(generator.styles(w), w).clamp(-1, 1)
@@ -121,23 +107,13 @@ def train_encoder(
         latent = (w_plus[:n_drawn] - w[:, None]).square().mean() / variance
         length = delta.float().square().mean() / variance
         loss = picture + config.latent * latent + config.delta * length
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
+        descend(optimizer, loss, learning_rate(number, config.steps, config.lr))
         return {"loss": loss, "picture": picture, "latent": latent, "delta": length}
 
     try:
-        log = fit(
-            step,
-            config.steps,
-            name="encoder",
-            folder=folder,
-            seed=config.seed,
-            device=device,
-            describes=asdict(config) | {"sizes": asdict(sizes)},
-            stop_after=stop_after,
-            carries={"encoder": encoder, "optimizer": optimizer},
-        )
+        run = {"name": "encoder", "folder": folder, "seed": config.seed, "device": device, "stop_after": stop_after}
+        carries, describes = {"encoder": encoder, "optimizer": optimizer}, asdict(config) | {"sizes": asdict(sizes)}
+        log = fit(step, config.steps, carries=carries, describes=describes, **run)
     finally:
         for p in frozen:
             p.requires_grad_(True)
@@ -155,19 +131,16 @@ def refine(
     features: Features | None = None,
     patience: int = 20,
     least: float = 1e-3,
-    progress: Callable[[float], None] | None = None,
+    progress: Progress | None = None,
 ) -> Tensor:
     """Move ``w_plus`` so that the generator draws a picture more closely, step by step; the best of all is kept.
 
     Args:
-        image: (B, 3, H, W) in [-1, 1], of the generator's resolution.
-        w_plus: (B, num_ws, w_dim) to start from.
-        steps: at most.
+        image, w_plus: (B, 3, H, W) in [-1, 1], of the generator's resolution; (B, num_ws, w_dim) to start from.
         lr: in units of w's usual size.
         keep: what a squared unit away from the start costs: far away, edits work worse.
         features: what it must agree in beside pixels.
         patience: steps after which it ends early, if in none of them the best loss fell by a share of ``least``.
-        progress: called before each step with the share that is done, in place of a bar; what it raises ends it.
     """
     start, scale = w_plus.detach(), w_plus.detach().std().clamp(min=1e-3)
     moved = torch.zeros_like(start).requires_grad_()

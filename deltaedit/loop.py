@@ -42,6 +42,15 @@ def learning_rate(step: int, steps: int, peak: float, warmup: int = 100, cooldow
     return peak if left >= 1 else peak * 0.5 * (1 - math.cos(math.pi * max(left, 0.0)))
 
 
+def descend(optimizer: torch.optim.Optimizer, loss: Tensor, lr: float) -> None:
+    """One step down a loss at a learning rate, times the "speed" of those groups of parameters that have one."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group.get("speed", 1.0)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    optimizer.step()
+
+
 def fit(
     step_fn: Step,
     steps: int,

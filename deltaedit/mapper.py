@@ -23,39 +23,28 @@ Condition = Literal["unit delta", "delta", "target"]
 class MapperConfig:
     """Sizes of a DeltaMapper; the defaults, with FFHQ's layout, are those of the published face model.
 
-    Attributes:
-        dims: ``StyleLayout.dims`` of the generator whose styles are edited; `train_mapper` fills it in.
-        feature_dim: D of the CLIP model.
-        hidden: width of the hidden layers; None for the width of the group itself, as in the paper.
-        depth: layers in each of the nine modules.
-        last_activation: whether the last layer, too, ends in a leaky ReLU, as published; without it a style may fall
-            as easily as it rises.
-        preprocessing: how the pictures that it learned from were made ready for CLIP; see ``ClipEncoder``.
-        condition: what tells where to go: the difference of two CLIP features, at unit norm (the paper's) or as it is,
-            or the feature to arrive at (what the paper argues against).
-        sees_source: whether the feature of the picture itself is part of the condition, as in the paper.
-        groups: 3 for coarse, medium and fine modules, as in the paper, 1 for one module for all layers.
-
     >>> MapperConfig(dims=(8, 8, 8, 8, 4), feature_dim=16, hidden=4).depth
     4
     """
 
-    dims: tuple[int, ...] = ()
-    feature_dim: int = 512
-    hidden: int | None = None
-    depth: int = 4
+    dims: tuple[int, ...] = ()  #: ``StyleLayout.dims`` of the generator whose styles are edited; `train_mapper` knows
+    feature_dim: int = 512  #: D of the CLIP model
+    hidden: int | None = None  #: width of the hidden layers; None for the width of the group itself, as in the paper
+    depth: int = 4  #: layers in each of the nine modules
     last_activation: bool = True
-    preprocessing: str = "clip"
+    """Whether the last layer too ends in a leaky ReLU, as published; without it styles fall as easily as they rise."""
+    preprocessing: str = "clip"  #: how the pictures that it learned from were made ready for CLIP; see ``ClipEncoder``
     condition: Condition = "unit delta"
-    sees_source: bool = True
-    groups: int = 3
+    """What tells where to go, the difference of two CLIP features, at unit norm (the paper's) or as it is, or the
+    feature to arrive at (what the paper argues against)."""
+    sees_source: bool = True  #: whether the feature of the picture itself is part of the condition, as in the paper
+    groups: int = 3  #: one module each for coarse, medium and fine layers, as in the paper; 1 for all layers together
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "dims", tuple(self.dims))  # a file has a list
         if self.condition not in get_args(Condition) or self.groups not in (1, 3):
-            raise ValueError(
-                f"condition must be one of {get_args(Condition)}, and groups 3 or 1. "
-                f"Got {self.condition!r} and {self.groups}."
-            )
+            wanted = f"condition must be one of {get_args(Condition)}, and groups 3 or 1"
+            raise ValueError(f"{wanted}. Got {self.condition!r} and {self.groups}.")
         for name in ("feature_dim", "hidden", "depth"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -70,14 +59,8 @@ def unit_delta(source: Tensor, target: Tensor) -> Tensor:
 def text_delta(feature: Callable[[str], Tensor], target: str, neutral: str, normalize: bool = True) -> Tensor:
     """Where the words point: the target's text feature less the neutral one's, (D,) (DeltaEdit, section 3).
 
-    Args:
-        feature: from a prompt to its text feature (D,), unit norm.
-        target: what is wanted, such as ``"face with glasses"``.
-        neutral: what there is, such as ``"face"``.
-        normalize: to unit norm, as the mapper takes it.
-
-    Raises:
-        ValueError: when there is no difference to follow.
+    ``feature`` gives the text feature (D,), unit norm, of a prompt; the difference too has unit norm where asked.
+    ``ValueError`` is raised when there is none to follow.
     """
     delta = feature(target) - feature(neutral)
     if target.split() == neutral.split() or delta.norm() < 1e-4:
@@ -128,9 +111,6 @@ class DeltaMapper(nn.Module):
     standardised by the buffers ``s_mean`` and ``s_std`` on the way in, and edits scaled back by ``s_std`` on the way
     out; they are 0 and 1 in the published model, which takes style codes as they are.
 
-    Args:
-        config: sizes; see ``MapperConfig``.
-
     >>> mapper = DeltaMapper(MapperConfig(dims=(8, 8, 8, 8, 4), feature_dim=16, hidden=4))
     >>> s, image_feature, delta_image = torch.randn(2, 36), torch.randn(2, 16), torch.randn(2, 16)
     >>> mapper(s, image_feature, delta_image).shape
@@ -142,7 +122,7 @@ class DeltaMapper(nn.Module):
 
     def __init__(self, config: MapperConfig) -> None:
         super().__init__()
-        self.config, self.layout = config, StyleLayout(tuple(config.dims))
+        self.config, self.layout = config, StyleLayout(config.dims)
         size = self.layout.size
         self.groups = self.layout.groups if config.groups == 3 else (StyleGroup("whole", 0, size, 1, size),)
         for group in self.groups:
@@ -158,25 +138,20 @@ class DeltaMapper(nn.Module):
         return target - source if self.config.condition == "delta" else unit_delta(source, target)
 
     def forward(self, s: Tensor, image_feature: Tensor, delta: Tensor) -> Tensor:
-        """Style edit for pictures and the directions they shall take.
+        """``delta_s`` (B, S) for pictures and the directions they shall take.
 
         Args:
             s: (B, S), style codes.
             image_feature: (B, D), CLIP features of the pictures of ``s``, unit norm.
             delta: (B, D) or (D,), ``delta_image`` or ``delta_text``, unit norm; see :meth:`delta`.
 
-        Returns:
-            delta_s, (B, S).
-
         Raises:
             ValueError: if a shape does not fit.
         """
         batch, dim = len(s), self.config.feature_dim
         if s.shape != (batch, self.layout.size) or image_feature.shape != (batch, dim):
-            raise ValueError(
-                f"s and image_feature must have shapes (B, {self.layout.size}) and (B, {dim}). "
-                f"Got {tuple(s.shape)} and {tuple(image_feature.shape)}."
-            )
+            wanted = f"s and image_feature must have shapes (B, {self.layout.size}) and (B, {dim})"
+            raise ValueError(f"{wanted}. Got {tuple(s.shape)} and {tuple(image_feature.shape)}.")
         if delta.shape not in ((dim,), (batch, dim)):
             raise ValueError(f"delta must have shape ({dim},) or ({batch}, {dim}). Got {tuple(delta.shape)}.")
         condition = delta.expand(batch, dim)
@@ -191,13 +166,5 @@ class DeltaMapper(nn.Module):
 
     @classmethod
     def load(cls, path: str | Path, device: str | torch.device = "cpu") -> DeltaMapper:
-        """Read what ``save`` wrote, in evaluation mode.
-
-        Raises:
-            ValueError: if the file is missing, damaged, or does not hold a mapper.
-        """
-        return read_module(path, lambda meta: cls(_config(meta["config"]))).to(device)
-
-
-def _config(values: dict) -> MapperConfig:
-    return MapperConfig(**{**values, "dims": tuple(values["dims"])})
+        """Read what ``save`` wrote, in evaluation mode; raises ``ValueError`` if it is missing or another model."""
+        return read_module(path, lambda about: cls(MapperConfig(**about["config"]))).to(device)

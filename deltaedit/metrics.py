@@ -13,18 +13,12 @@ from torch import Tensor, nn
 def frechet_distance(a: Tensor, b: Tensor) -> float:
     """Squared Fréchet distance of two sets of features, each taken for a normal distribution (arXiv:1706.08500).
 
-    Args:
-        a, b: (N, D) and (M, D), N and M well above D, or the covariances say little.
-
-    Raises:
-        ValueError: for other shapes, or no more rows than D.
+    The sets are (N, D) and (M, D), N and M well above D, or the covariances say little. Raises ``ValueError`` for other
+    shapes, or no more rows than D.
     """
     _check(a, b)
-    if min(len(a), len(b)) <= a.shape[1]:
-        raise ValueError(
-            f"a covariance of {a.shape[1]} features needs more than {a.shape[1]} pictures, better ten "
-            f"times as many. Got {len(a)} and {len(b)}."
-        )
+    if min(len(a), len(b)) <= (features := a.shape[1]):
+        raise ValueError(f"{_too_few(features)}. Got {len(a)} and {len(b)}.")
     a, b = a.double(), b.double()
     between = (a.mean(0) - b.mean(0)).square().sum()
     s, t = a.T.cov(), b.T.cov()
@@ -41,13 +35,7 @@ def precision_recall(real: Tensor, fake: Tensor, k: int = 3, rows: int = 1024) -
     A set is taken to fill the balls around its points that reach to their k-th neighbour. Precision is the share of
     fakes within what the real ones fill, recall the share of real ones within what the fakes fill.
 
-    Args:
-        real, fake: (N, D) and (M, D).
-        k: which neighbour.
-        rows: distances computed at a time.
-
-    Raises:
-        ValueError: for other shapes, or sets of no more than k.
+    The sets are (N, D) and (M, D), each of more than k; distances are computed for ``rows`` at a time.
     """
     _check(real, fake)
     if min(len(real), len(fake)) <= k:
@@ -80,16 +68,14 @@ def picture_metrics(
 ) -> dict[str, float]:
     """What the field reports of edited photographs, whose attributes nobody knows; by torchmetrics (extra ``photos``).
 
+    That is ``psnr`` in decibels, ``ssim``, and what is asked for besides.
+
     Args:
         before, after: (N, 3, H, W) in [-1, 1], 11 pixels each way or more; row k is a picture, and its edit.
         lpips: also LPIPS (arXiv:1801.03924), with that network; torchvision fetches its weights if they are not here.
         fid: also the Fréchet distance of all that is after to all that was before, in the features (B, D) that a module
             finds in bytes (B, 3, H, W); or 2048 for Inception's, which takes torch-fidelity and its weights.
         identity: also the mean of what it says of pairs, such as the cosine of two embeddings of faces.
-        batch_size: pictures at a time.
-
-    Returns:
-        ``psnr`` in decibels, ``ssim``, and what was asked for besides.
 
     Raises:
         ValueError: if the two are not alike in shape, or for ``fid`` there are no more pictures than features.
@@ -103,16 +89,11 @@ def picture_metrics(
     except ImportError:
         raise ImportError("measures of photographs are torchmetrics': pip install 'deltaedit[photos]'.") from None
     if before.shape != after.shape or before.ndim != 4 or before.shape[1] != 3 or min(before.shape[2:]) < 11:
-        raise ValueError(
-            "both must be (N, 3, H, W) of one shape, of 11 pixels each way or more. "
-            f"Got {tuple(before.shape)} and {tuple(after.shape)}."
-        )
+        wanted = "both must be (N, 3, H, W) of one shape, of 11 pixels each way or more"
+        raise ValueError(f"{wanted}. Got {tuple(before.shape)} and {tuple(after.shape)}.")
     distance = None if fid is None else FrechetInceptionDistance(fid, input_img_size=tuple(before.shape[1:]))
     if distance is not None and len(before) <= (features := len(distance.real_features_sum)):
-        raise ValueError(
-            f"a Fréchet distance of {features} features needs more than {features} pictures, better ten "
-            f"times as many. Got {len(before)}."
-        )
+        raise ValueError(f"{_too_few(features)}. Got {len(before)}.")
     found: dict[str, list[Tensor]] = {}
 
     def add(name: str, values: Tensor) -> None:
@@ -141,33 +122,26 @@ class Interval(NamedTuple):
 
 
 FEWEST = 10  # pictures, for an interval
+BEYOND = 0.025  # share of what is drawn that lies beyond either end of one
 
 
-def bootstrap(
-    statistic: Callable[[Tensor], Tensor], n: int, times: int = 400, level: float = 0.95, seed: int = 0
-) -> list[Interval]:
-    """Intervals of what is measured on ``n`` pictures, by drawing as many anew, with replacement (Efron 1979).
+def bootstrap(statistic: Callable[[Tensor], Tensor], n: int, times: int = 400) -> list[Interval]:
+    """95 % intervals of what is measured on ``n`` pictures, by drawing as many anew, with replacement (Efron 1979).
 
     Args:
         statistic: from how often each picture counts, (T, n), to T values of a measure, (T,), or of several, (T, K).
-        n: pictures; 10 or more.
-        times: drawn anew.
-        level: share of what is drawn that lies within an interval.
-        seed: of what is drawn: the same pictures for all that is measured on as many.
+        times: drawn anew, the same pictures for all that is measured on as many, 10 or more.
 
     Returns:
         An interval for each measure. An end is not a number where more draws are not than lie beyond an end.
-
-    Raises:
-        ValueError: if there are fewer than 10 pictures.
     """
     if n < FEWEST:
         raise ValueError(f"an interval needs {FEWEST} pictures or more, better 100. Got {n}.")
-    drawn = torch.randint(n, (times, n), generator=torch.Generator().manual_seed(seed))
+    drawn = torch.randint(n, (times, n), generator=torch.Generator().manual_seed(0))
     counts = torch.zeros(times, n).scatter_add_(1, drawn, torch.ones(times, n))
     rows = statistic(torch.cat([torch.ones(1, n), counts])).double().reshape(times + 1, -1)  # first as they are
-    ends = rows[1:].nanquantile(rows.new_tensor([(1 - level) / 2, (1 + level) / 2]), dim=0)
-    ends[:, rows[1:].isnan().double().mean(0) > (1 - level) / 2] = torch.nan
+    ends = rows[1:].nanquantile(rows.new_tensor([BEYOND, 1 - BEYOND]), dim=0)
+    ends[:, rows[1:].isnan().double().mean(0) > BEYOND] = torch.nan
     return [Interval(*row) for row in torch.stack([rows[0], *ends], dim=1).tolist()]
 
 
@@ -189,11 +163,8 @@ def pooled(intervals: Sequence[Interval]) -> Interval:
 def difference(a: Interval, b: Interval) -> Interval:
     """``a - b``, as if what the two vary by had nothing to do with each other: too wide rather than too narrow."""
     value = a.value - b.value
-    return Interval(
-        value,
-        value - math.hypot(a.value - a.low, b.high - b.value),
-        value + math.hypot(a.high - a.value, b.value - b.low),
-    )
+    below, above = math.hypot(a.value - a.low, b.high - b.value), math.hypot(a.high - a.value, b.value - b.low)
+    return Interval(value, value - below, value + above)
 
 
 def gap(a: Interval | None, b: Interval | None) -> Interval | None:
@@ -212,12 +183,9 @@ def gap(a: Interval | None, b: Interval | None) -> Interval | None:
 def judged(x: Interval | None, holds: float, in_part: float) -> str:
     """What was measured says of a claim: "holds", "holds in part", "undecided", "does not hold", or "not measured".
 
-    Args:
-        x: what was measured.
-        holds: where the whole interval lies beyond it, the claim holds.
-        in_part: where the value lies beyond it, it holds in part. Beyond is above, unless this bar is the higher one.
-            Where the two bars are one, there is no part: the claim is undecided where the interval holds the bar, or
-            lacks the end that would tell.
+    It holds where the whole interval lies beyond ``holds``, and in part where the value lies beyond ``in_part``. Beyond
+    is above, unless the latter bar is the higher one. Where the two are one, there is no part: the claim is undecided
+    where the interval holds the bar, or lacks the end that would tell.
     """
     if x is None or math.isnan(x.value):
         return "not measured"
@@ -228,6 +196,10 @@ def judged(x: Interval | None, holds: float, in_part: float) -> str:
     if in_part == holds:
         return "does not hold" if best <= sign * holds else "undecided"
     return "holds in part" if sign * x.value > sign * in_part else "does not hold"
+
+
+def _too_few(features: int) -> str:
+    return f"a Fréchet distance of {features} features needs more than {features} pictures, better ten times as many"
 
 
 def _check(a: Tensor, b: Tensor) -> None:

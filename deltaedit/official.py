@@ -45,25 +45,19 @@ class OfficialFeatures:
 def load_official(name: str, download: bool = False, cache: str | Path | None = None) -> OfficialFeatures:
     """The authors' features of "celeba" (Multi-Modal CelebA-HQ) or "coco" (COCO validation).
 
-    Args:
-        name: which pictures.
-        download: fetch what ``$DELTAEDIT_DATA`` and the cache do not hold (12 MB).
-        cache: see ``remote.cache_folder``.
+    With ``download``, what ``$DELTAEDIT_DATA`` and the cache (``remote.cache_folder``) do not hold is fetched, 12 MB.
 
     Raises:
         ValueError: for another name, or an array that is damaged, of another shape, or not what its authors published.
-        FileNotFoundError: in one sentence, when the features are not here and were not, or could not be, downloaded.
+        FileNotFoundError: when the features are not here and were not, or could not be, downloaded.
     """
     if name not in NAMES:
         raise ValueError(f"the authors published features of {' and '.join(NAMES)}, got {name!r}.")
     stem = f"{NAMES[name]}/cspace_{NAMES[name]}_"
     files = [f"{stem}{part}.npy" for part in ("i", "t", "deltai", "deltat")]
     here = {file: _find(file) for file in files}
-    rest = {
-        file: RemoteFile(f"official/{file}", f"{SOURCE}/{file}", f"sha256:{SHA256[file]}")
-        for file in files
-        if here[file] is None
-    }
+    lacks = [file for file in files if here[file] is None]
+    rest = {file: RemoteFile(f"official/{file}", f"{SOURCE}/{file}", f"sha256:{SHA256[file]}") for file in lacks}
     if not download and not all((cache_folder(cache) / remote.name).is_file() for remote in rest.values()):
         raise FileNotFoundError(f"the authors' features of {name} are not here: set DELTAEDIT_DATA, or download=True.")
     here |= {file: fetch(remote, download, cache) for file, remote in rest.items()}

@@ -57,11 +57,18 @@ def to_pil(image: Tensor) -> list[Image.Image]:
     return [Image.fromarray(picture) for picture in pixels.permute(0, 2, 3, 1).cpu().numpy()]
 
 
+def centre(image: Tensor) -> Tensor:
+    """The centre square of images (B, 3, H, W)."""
+    height, width = image.shape[-2:]
+    side = min(height, width)
+    return image[..., (height - side) // 2 :, (width - side) // 2 :][..., :side, :side]
+
+
 def resize(image: Tensor, side: int) -> Tensor:
     """The centre square of images (B, 3, H, W), ``side`` pixels wide and high, low-pass filtered where it shrinks."""
-    height, width = image.shape[-2:]
-    square = min(height, width)
-    image = image[..., (height - square) // 2 :, (width - square) // 2 :][..., :square, :square]
+    if image.ndim != 4 or image.shape[1] != 3:
+        raise ValueError(f"images must have shape (B, 3, H, W). Got {tuple(image.shape)}.")
+    image, square = centre(image), min(image.shape[-2:])
     if square == side:
         return image
     if square % side == 0:
@@ -70,11 +77,7 @@ def resize(image: Tensor, side: int) -> Tensor:
 
 
 def pixels(picture: Shown) -> np.ndarray:
-    """A picture as bytes (H, W, 3).
-
-    Args:
-        picture: a PIL image, a tensor (3, H, W) in [-1, 1], or an array (H, W, 3) of bytes.
-    """
+    """A picture as bytes (H, W, 3), of a PIL image, a tensor (3, H, W) in [-1, 1], or such bytes."""
     if isinstance(picture, Image.Image):
         return np.asarray(picture.convert("RGB"))
     if isinstance(picture, Tensor) and picture.ndim == 3 and picture.shape[0] == 3:
@@ -82,10 +85,9 @@ def pixels(picture: Shown) -> np.ndarray:
         return ((values + 1) * 127.5).round().astype(np.uint8)
     if isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3:
         return picture
-    raise ValueError(
-        "a picture must be a PIL image, a tensor (3, H, W) in [-1, 1] or an array (H, W, 3) of bytes, got "
-        f"{type(picture).__name__} of shape {tuple(getattr(picture, 'shape', ()))}."
-    )
+    kinds = "a PIL image, a tensor (3, H, W) in [-1, 1] or an array (H, W, 3) of bytes"
+    shape = tuple(getattr(picture, "shape", ()))
+    raise ValueError(f"a picture must be {kinds}, got {type(picture).__name__} of shape {shape}.")
 
 
 def _pixels(image: Image.Image, name: str | Path) -> np.ndarray:

@@ -36,12 +36,8 @@ def surroundings(device: str | torch.device = "cpu") -> dict[str, Any]:
             versions[package] = "not installed"
     device = torch.device(device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
-    return {
-        "device": f"{device.type}: {name}",
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "versions": versions,
-    }
+    counts = {"cores": os.cpu_count(), "threads": torch.get_num_threads()}
+    return {"device": f"{device.type}: {name}", **counts, "versions": versions}
 
 
 def processor() -> str:

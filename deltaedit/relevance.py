@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from deltaedit.features import FeatureStore, ImageEncoder, clip_identity
+from deltaedit.features import FeatureStore, ImageEncoder, made_by
 from deltaedit.files import read_tensors, refuse_other_run, write_tensors
 from deltaedit.style_space import AnyGenerator, sample_w
 
@@ -35,7 +35,7 @@ def estimate_relevance(
     seed: int = 0,
     out: str | Path | None = None,
 ) -> Tensor:
-    """Relevance of every style channel, by finite differences on a generator or by regression on a feature store.
+    """Relevance (S, D), float32, on the CPU, by finite differences on a generator or by regression on a feature store.
 
     On a generator, with ``clip``, each channel alone is moved by plus and minus ``step_size`` of its own standard
     deviations: S x n_latents x 2 pictures are drawn. What is kept is the mean change of the image feature, from minus
@@ -49,20 +49,14 @@ def estimate_relevance(
 
     Args:
         source: a generator, and pictures are drawn where it is; or a store, of which 20,000 pictures at most are used.
-        clip: gives the image features of what a generator draws.
         n_latents: pictures on which each channel is tried; StyleCLIP takes 100 for FFHQ.
         step_size: in standard deviations; 5 as in StyleCLIP.
         ridge: of the regression, against correlations of 1; from 1 to 100 edits were alike in the miniature worlds.
-        batch_size: pictures at a time; by default ``generator.batch_size``.
-        seed: of the latents.
         out: file for the result; written as the estimate grows, so that a run that was stopped goes on.
 
-    Returns:
-        relevance, (S, D), float32, on the CPU.
-
     Raises:
-        ValueError: if a number is out of range, there is no ``clip`` for a generator, a store holds fewer than two
-            pictures, or ``out`` holds another run's estimate.
+        ValueError: for a number out of range, a generator without ``clip``, a store of fewer than two pictures, or an
+            ``out`` of another run.
 
     >>> editor = Editor.from_pretrained("portraits")
     >>> store = extract_features(editor.generator, editor.clip, 64, "features")
@@ -76,17 +70,10 @@ def estimate_relevance(
         raise ValueError("give the CLIP whose features the generator's pictures shall have, or a store of features.")
     batch_size = generator.batch_size if batch_size is None else batch_size
     if n_latents < 1 or batch_size < 1 or not step_size > 0:
-        raise ValueError(
-            f"n_latents, batch_size and step_size must be positive. Got {n_latents}, {batch_size}, {step_size}."
-        )
+        got = f"{n_latents}, {batch_size}, {step_size}"
+        raise ValueError(f"n_latents, batch_size and step_size must be positive. Got {got}.")
     generator.eval()
-    about = {
-        "n_latents": n_latents,
-        "step_size": step_size,
-        "seed": seed,
-        "generator": generator.fingerprint(),
-        **clip_identity(clip),
-    }
+    about = {"n_latents": n_latents, "step_size": step_size, "seed": seed, **made_by(generator, clip)}
     device, size = generator.w_avg.device, generator.layout.size
     w = sample_w(generator, SIGMA_SAMPLES + n_latents, seed)
     sigma = generator.styles(w[:SIGMA_SAMPLES]).std(0)
@@ -115,15 +102,8 @@ def relevance_mask(relevance: Tensor, delta_text: Tensor, threshold: float) -> T
 
     ``delta_text`` is taken as it is given. The published code gives it *before* it is scaled to unit norm, with a
     threshold of 0.03; StyleCLIP at unit norm: the same choice of channels then needs 0.03 divided by the norm before.
-    ``Editor`` does the one or the other, as its domain's ``raw_threshold`` says.
-
-    Args:
-        relevance: (S, D), unit rows.
-        delta_text: (D,).
-        threshold: 0 lets all channels move, 1 none.
-
-    Returns:
-        bool, (S,).
+    ``Editor`` does the one or the other, as its domain's ``raw_threshold`` says. Of relevance (S, D), unit rows, and
+    ``delta_text`` (D,), the mask is bool (S,); at a threshold of 0 all channels may move, at 1 none.
 
     >>> relevance_mask(torch.eye(3), torch.tensor([0.9, -0.5, 0.1]), threshold=0.3)
     tensor([ True,  True, False])

@@ -27,24 +27,16 @@ TIMEOUT = 20  # seconds in which nothing arrives
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file that somebody publishes.
+    """A file that somebody publishes."""
 
-    Attributes:
-        name: path below the cache folder, such as "ffhq/net_face.pth".
-        url: what is downloaded.
-        checksum: "sha256:…", or "git:…" with git's own name for the content. Where nobody publishes one it is None, and
-            the first download's is written beside the file, as sha256sum does; what is written there counts.
-        size: in bytes, about; 0 where it is not known.
-        licence: of the content, as its publisher states it.
-        page: where a person finds it with a browser, if not at ``url``.
-    """
-
-    name: str
+    name: str  #: path below the cache folder, such as "ffhq/net_face.pth"
     url: str
     checksum: str | None = None
-    size: int = 0
-    licence: str = "no licence stated"
-    page: str | None = None
+    """"sha256:…", or "git:…" with git's own name for the content. Where nobody publishes one it is None, and the first
+    download's is written beside the file, as sha256sum does; what is written there counts."""
+    size: int = 0  #: in bytes, about; 0 where it is not known
+    licence: str = "no licence stated"  #: of the content, as its publisher states it
+    page: str | None = None  #: where a person finds it with a browser, if not at ``url``
 
     def __str__(self) -> str:
         return f"{self.name} ({self.page or self.url})"
@@ -60,14 +52,10 @@ def cache_folder(cache: str | Path | None = None) -> Path:
 def fetch(file: RemoteFile, download: bool = False, cache: str | Path | None = None) -> Path:
     """Path of a published file that is here, whole, and what its publisher or its first download said it is.
 
-    Args:
-        file: what is wanted.
-        download: get it if it is not here; what an earlier attempt got is kept and gone on from.
-        cache: see ``cache_folder``.
+    With ``download`` it is got if it is not here; what an earlier attempt got is kept and gone on from.
 
     Raises:
-        FileNotFoundError: in one sentence that says what to put where, if it is not here and was not, or could not be,
-            downloaded.
+        FileNotFoundError: if it is not here and was not, or could not be, downloaded; it says what to put where.
         ValueError: if it is not what it should be; it is then set aside under another name.
         OSError: if there is no space left.
     """
@@ -99,11 +87,8 @@ def _receive_all(file: RemoteFile, part: Path, path: Path) -> None:
                 part.unlink()
                 continue
             if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
-                raise OSError(
-                    error.errno,
-                    f"no space left for {file.name} in {part.parent}: free some and run again, "
-                    "what has arrived is kept",
-                ) from None
+                full = f"no space left for {file.name} in {part.parent}: free some and run again"
+                raise OSError(error.errno, f"{full}, what has arrived is kept") from None
             reason = str(getattr(error, "reason", None) or error) or type(error).__name__
         before, arrived = arrived, part.stat().st_size if part.is_file() else 0
         if arrived <= before or not arrived:
@@ -159,10 +144,8 @@ def _verify(arrived: Path, path: Path, file: RemoteFile) -> None:
     elif got != wanted:
         aside = path.with_name(f"{path.name}.refused-{digest[:8]}")
         arrived.replace(aside)
-        raise ValueError(
-            f"{file} should be {wanted} and is {got}: it was set aside as {aside} and not used; fetch it "
-            f"again, or, if you trust it, put it back and its SHA-256 in {record}."
-        )
+        got = f"{file} should be {wanted} and is {got}: it was set aside as {aside} and not used"
+        raise ValueError(f"{got}; fetch it again, or, if you trust it, put it back and its SHA-256 in {record}.")
 
 
 def checksum(path: str | Path, kind: str = "sha256") -> str:

@@ -77,12 +77,8 @@ class Session:
 
     It may be used from several threads: steps take a moment, and what takes longer is computed from a ``State``.
 
-    Args:
-        editor: whose pictures are edited.
-        judge: reads a picture; by default CLIP does, by prompts.
-        prompts: suggestions, and what CLIP compares pictures with beside the prompts of the stack.
-        seed: of the first picture.
-        clock: seconds, for what counts as one move.
+    Where no judge reads pictures, CLIP does, by ``prompts``, which are suggestions too, and those of the stack.
+    ``clock`` tells seconds, for what counts as one move.
     """
 
     def __init__(
@@ -112,11 +108,7 @@ class Session:
             return self.timeline[self.at]
 
     def add(self, prompt: str) -> list[str]:
-        """Put a prompt on the stack; returns what there is to say about it.
-
-        Raises:
-            ValueError: if the editor refuses it, or it is there already.
-        """
+        """Put a prompt on the stack, if the editor takes it and it is not there; returns what there is to say of it."""
         prompt = " ".join(str(prompt).split())
         with self._lock, torch.no_grad(), warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -141,11 +133,7 @@ class Session:
         self._set(k, None, on=bool(on))
 
     def limit(self, threshold: float) -> None:
-        """Set the threshold of all prompts.
-
-        Raises:
-            ValueError: if it is no number from 0, or other than 0 and the editor has no relevance.
-        """
+        """Set the threshold of all prompts, from 0; other than 0 only where the editor has a relevance matrix."""
         if _finite(threshold, "threshold") < 0 or (threshold and self.editor.relevance is None):
             raise ValueError(f"threshold must be 0 or more, and 0 without relevance. Got {threshold}.")
         with self._lock:
@@ -169,15 +157,7 @@ class Session:
         self._commit(given=latent)
 
     def load(self, recipe: str | Mapping[str, Any] | Recipe, anyway: bool = False) -> None:
-        """Go to where a recipe leads; see ``Editor.replay``.
-
-        Args:
-            recipe: of one picture.
-            anyway: go although it leads elsewhere here.
-
-        Raises:
-            ValueError: as ``Editor.replay``, or if it is of several pictures.
-        """
+        """Go to where a recipe of one picture leads, ``anyway`` although elsewhere here; see ``Editor.replay``."""
         recipe = Recipe.read(recipe)
         if len(recipe) != 1:
             raise ValueError(f"the recipe is of {len(recipe)} pictures, and there is room for one: Editor.replay it.")
@@ -264,9 +244,8 @@ class Session:
         source = latent.source
         if {"seed", "n", "truncation"} <= source.keys():
             some = f", n={source['n']}, rows={source.get('rows')}" if source["n"] != 1 else ""
-            lines.append(
-                f"latent = editor.sample(seed={source['seed']}{some}, truncation={_short(source['truncation'])})"
-            )
+            where = f"seed={source['seed']}{some}, truncation={_short(source['truncation'])}"
+            lines.append(f"latent = editor.sample({where})")
         else:
             recipe = Edit(editor, latent, (), ()).to_json()
             path = Path(folder) / f"latent-{hashlib.sha256(recipe.encode()).hexdigest()[:8]}.json"
@@ -319,10 +298,7 @@ class Newest:
     """Runs jobs in a thread of its own, one after the other; of those that wait, only the newest is run.
 
     A job is called with a function that says whether it is overtaken: whether a newer one waits, or comes within so
-    many seconds.
-
-    Args:
-        failed: called with what a job raises.
+    many seconds; ``failed`` with what a job raises.
     """
 
     def __init__(self, failed: Callable[[Exception], None]) -> None:

@@ -106,14 +106,9 @@ def grid(
     titles: Sequence[str] = (),
     size: float = 1.1,
 ) -> Figure:
-    """Pictures in rows and columns.
+    """Pictures, or a batch (B, 3, H, W) in [-1, 1], in reading order, ``size`` inches each.
 
-    Args:
-        images: pictures in reading order, or a batch (B, 3, H, W) in [-1, 1].
-        columns: how many, or a heading for each; headings and titles are broken to the width of a picture.
-        rows: a label for each row, at its left.
-        titles: one for each picture, above it.
-        size: inches that a picture takes.
+    There are so many columns, or one for each heading; ``rows`` have labels at their left, pictures ``titles`` above.
     """
     headings = [columns] if isinstance(columns, str) else () if isinstance(columns, int) else columns
     across = columns if isinstance(columns, int) else len(headings)
@@ -149,14 +144,8 @@ def edit_grid(
 ) -> Figure:
     """Edits of pictures as a grid: a row for each picture; a column for each prompt, or for each strength of one.
 
-    Args:
-        editor, latent: who edits, and what.
-        target: one prompt or several; the first column then shows the pictures as they are.
-        strength: one, or several for one prompt.
-        size: inches that a picture takes.
-
-    Raises:
-        ValueError: if both target and strength are several, or ``Editor.edit`` refuses them.
+    Of several prompts, the first column shows the pictures as they are. A picture takes ``size`` inches. Raises
+    ``ValueError`` if both target and strength are several, or ``Editor.edit`` refuses them.
     """
     if isinstance(strength, int | float):
         targets = [target] if isinstance(target, str) else list(target)
@@ -174,12 +163,7 @@ def edit_grid(
 def save(figure: Figure, path: str | Path) -> None:
     """Write a figure for a paper: words and lines as vectors, pictures with the very pixels they have.
 
-    Args:
-        figure: such as ``grid`` or ``edit_grid`` returns.
-        path: ending in .pdf or .svg; it is whole or not there.
-
-    Raises:
-        ValueError: if it ends in something else.
+    Raises ``ValueError`` if the path, whose file is then whole or not there, ends in another word than .pdf or .svg.
     """
     kind = Path(path).suffix.removeprefix(".").lower()
     if kind not in ("pdf", "svg"):
@@ -219,20 +203,14 @@ def embedding(points: np.ndarray, labels: Sequence[str], title: str = "", axis: 
     return axis
 
 
-def bars(
-    shares: Mapping[str, float], kinds: Mapping[str, str], marks: Mapping[str, float], axis: Axes | None = None
-) -> Axes:
+def bars(shares: Mapping[str, float], kinds: Mapping[str, str], marks: Mapping[str, float]) -> Axes:
     """Shares from 0 to 1 as horizontal bars in percent, the largest on top; returns the axes drawn on.
 
-    Args:
-        shares: what is drawn, by name.
-        kinds: a word for each name, also for names not drawn; each kind has its colour, by its place here.
-        marks: shares to compare with, by name, as black marks; names may be missing.
-        axis: where to draw; a new figure by default.
+    Each kind, of which ``kinds`` has a word for each name, has its colour, by its place there. ``marks`` are shares to
+    compare with, by name, as black marks; names may be missing.
     """
     names = sorted(shares, key=shares.get)
-    if axis is None:
-        axis = plt.subplots(figsize=(6.2, 0.17 * len(names) + 0.9))[1]
+    axis = plt.subplots(figsize=(6.2, 0.17 * len(names) + 0.9))[1]
     for color, kind in zip(COLORS, dict.fromkeys(kinds.values()), strict=False):
         if own := [k for k, name in enumerate(names) if kinds[name] == kind]:
             axis.barh(own, [100 * shares[names[k]] for k in own], color=color, label=kind)
@@ -252,17 +230,11 @@ def whiskers(intervals: Iterable[Interval], scale: float = 1.0) -> list[list[flo
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text and numbers, shown as a table in JupyterLab and on the page; numbers as ``digits`` has it.
+    """Rows of text and numbers, shown as a table in JupyterLab and on the page."""
 
-    Attributes:
-        columns: their headings; the first column names the rows, and its heading may be empty.
-        rows: cells, row by row.
-        digits: format of floating-point numbers.
-    """
-
-    columns: Sequence[str]
+    columns: Sequence[str]  #: headings; the first column names the rows, and its heading may be empty
     rows: Sequence[Sequence[str | int | float]]
-    digits: str = ".2f"
+    digits: str = ".2f"  #: format of floating-point numbers
 
     def _repr_html_(self) -> str:
         def line(tag: str, cells: Sequence[str | int | float]) -> str:

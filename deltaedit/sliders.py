@@ -61,29 +61,21 @@ class Sweep:
 
     On a page of the book, the name and caption that a cell gives to its figure are those of the sweep.
 
-    Attributes:
-        frames: pictures of one size, in order.
-        values: what each frame shows, such as a strength; written beside the slider and read out by screen readers.
-        caption: what the slider moves.
-        alt: what there is to see.
-        start: the frame shown first.
-        width: of the picture on the page, in pixels; narrower pages scale it down.
     """
 
-    frames: Sequence[Shown] | Tensor
-    values: Sequence[float | str]
-    caption: str
-    alt: str
-    start: int = 0
-    width: int = 256
+    frames: Sequence[Shown] | Tensor  #: pictures of one size, in order
+    values: Sequence[float | str]  #: what each shows, such as a strength; beside the slider, and for screen readers
+    caption: str  #: what the slider moves
+    alt: str  #: what there is to see
+    start: int = 0  #: the frame shown first
+    width: int = 256  #: of the picture on the page, in pixels; narrower pages scale it down
 
     def __post_init__(self) -> None:
-        if len(self.frames) != len(self.values) or len(self.frames) < 2:
-            raise ValueError(
-                f"a sweep needs two frames or more and a value for each, got {len(self.frames)} and {len(self.values)}."
-            )
-        if not 0 <= self.start < len(self.frames):
-            raise ValueError(f"the first frame shown must be one of 0 … {len(self.frames) - 1}, got {self.start}.")
+        n, k = len(self.frames), len(self.values)
+        if n != k or n < 2:
+            raise ValueError(f"a sweep needs two frames or more and a value for each, got {n} and {k}.")
+        if not 0 <= self.start < n:
+            raise ValueError(f"the first frame shown must be one of 0 … {n - 1}, got {self.start}.")
 
     def strip(self) -> Image.Image:
         """All frames one below the other, none larger than a screen of two pixels for one can show."""
@@ -114,33 +106,23 @@ class Bench:
 
     Without scripts, it shows each picture with each prompt at one strength.
 
-    Attributes:
-        frames: frames[i][j][k] is picture i edited with prompt j at strength k.
-        prompts: what can be asked.
-        strengths: 0, the picture as it is, is one of them.
-        kind: what a picture is called.
-        start: the strength shown first, one of them.
-        side: pixels that a frame has at most on its longer side.
-        most: bytes that all frames may take; the quality is lowered until they do.
     """
 
-    frames: Sequence[Sequence[Sequence[Shown]]] | Tensor
-    prompts: Sequence[str]
-    strengths: Sequence[float]
-    kind: str = "picture"
-    start: float = 1.0
-    side: int = 128
-    most: int = 900_000
+    frames: Sequence[Sequence[Sequence[Shown]]] | Tensor  #: [i][j][k] is picture i edited with prompt j at strength k
+    prompts: Sequence[str]  #: what can be asked
+    strengths: Sequence[float]  #: 0, the picture as it is, is one of them
+    kind: str = "picture"  #: what a picture is called
+    start: float = 1.0  #: the strength shown first, one of them
+    side: int = 128  #: pixels that a frame has at most on its longer side
+    most: int = 900_000  #: bytes that all frames may take; the quality is lowered until they do
 
     def __post_init__(self) -> None:
         p, q, k = len(self.frames), len(self.prompts), len(self.strengths)
         if not p * q or k < 2 or any(len(row) != q or any(len(part) != k for part in row) for row in self.frames):
             raise ValueError("a bench needs a frame for each picture, prompt and strength, and two strengths or more.")
         if 0 not in self.strengths or self.start not in self.strengths:
-            raise ValueError(
-                f"strengths of a bench must have 0 and the first shown, {self.start:g}, among them. "
-                f"Got {list(self.strengths)}."
-            )
+            wanted = f"strengths of a bench must have 0 and the first shown, {self.start:g}, among them"
+            raise ValueError(f"{wanted}. Got {list(self.strengths)}.")
         if p * q * self.side > LONGEST:
             raise ValueError(f"{p} pictures with {q} prompts, of {self.side} pixels, are too many: give fewer.")
 
@@ -148,11 +130,7 @@ class Bench:
     def of(
         cls, editor: Editor, latent: Latent, prompts: Sequence[str], strengths: Sequence[float], **about: Any
     ) -> Bench:
-        """The bench of all pictures of a latent; ``about`` is what else a bench takes.
-
-        Raises:
-            ValueError: if ``Editor.edit`` refuses a prompt or a strength, or there are too many.
-        """
+        """The bench of all pictures of a latent; ``about`` is what else a bench takes, errors are ``Editor.edit``'s."""
         edits = [[edit.with_strength(x).images for x in strengths] for edit in editor.edit_each(latent, prompts)]
         frames = [[[images[i] for images in edit] for edit in edits] for i in range(len(latent))]
         return cls(frames, prompts, strengths, kind=editor.domain.neutral, **about)

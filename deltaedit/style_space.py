@@ -45,11 +45,7 @@ class StyleLayout:
         return (0, *accumulate(self.dims))
 
     def split(self, s: Tensor) -> tuple[Tensor, ...]:
-        """Cut ``s`` (..., S) into one (..., dims[k]) for each layer.
-
-        Raises:
-            ValueError: if the last axis of ``s`` is not S.
-        """
+        """Cut ``s`` (..., S) into one (..., dims[k]) for each layer; raises ``ValueError`` for another last axis."""
         if s.shape[-1] != self.size:
             raise ValueError(f"s must have {self.size} style channels on its last axis. Got shape {tuple(s.shape)}.")
         return s.split(self.dims, dim=-1)
@@ -58,10 +54,8 @@ class StyleLayout:
     def groups(self) -> tuple[StyleGroup, StyleGroup, StyleGroup]:
         """Coarse (the first 3 layers), medium (up to 4 more of one width) and fine (all others, concatenated to one).
 
-        For FFHQ at 1024 px that is 3 x 512, 4 x 512 and 2464, as in the paper (section 3).
-
-        Raises:
-            ValueError: if there are fewer than 5 layers, or the first 3 differ in width.
+        For FFHQ at 1024 px that is 3 x 512, 4 x 512 and 2464, as in the paper (section 3). Raises ``ValueError`` if
+        there are fewer than 5 layers, or the first 3 differ in width.
         """
         if len(self.dims) < 5 or len(set(self.dims[:3])) > 1:
             raise ValueError(f"a mapper needs 5 layers or more, the first 3 of one width. Got widths {self.dims}.")
@@ -79,22 +73,14 @@ class AnyGenerator(Protocol):
     """What a generator must have, besides being a ``torch.nn.Module``: z -> w -> s -> image.
 
     Under autocast w, s and image keep float32.
-
-    Attributes:
-        layout: of its style space.
-        z_dim: numbers that a picture is drawn from.
-        num_ws: L of ``w_plus``.
-        w_avg: (w_dim,), the mean w, on the generator's device.
-        resolution: of its pictures, in pixels.
-        batch_size: pictures to draw at a time, so that they fit into memory.
     """
 
-    layout: StyleLayout
-    z_dim: int
-    num_ws: int
-    w_avg: Tensor
-    resolution: int
-    batch_size: int
+    layout: StyleLayout  #: of its style space
+    z_dim: int  #: numbers that a picture is drawn from
+    num_ws: int  #: L of ``w_plus``
+    w_avg: Tensor  #: (w_dim,), the mean w, on the generator's device
+    resolution: int  #: of its pictures, in pixels
+    batch_size: int  #: pictures to draw at a time, so that they fit into memory
 
     def mapping(self, z: Tensor, truncation: float = 1.0) -> Tensor:
         """``w`` (B, w_dim) of ``z`` (B, z_dim), drawn towards ``w_avg`` where ``truncation`` is below 1."""
@@ -127,11 +113,7 @@ class AnyGenerator(Protocol):
 
 
 def as_w_plus(generator: AnyGenerator, w: Tensor) -> Tensor:
-    """``w_plus`` (B, num_ws, w_dim) of ``w`` (B, w_dim), the same for all layers, or as it is.
-
-    Raises:
-        ValueError: if w has neither shape.
-    """
+    """``w_plus`` (B, num_ws, w_dim) of ``w`` (B, w_dim), or as it is; raises ``ValueError`` for another shape."""
     d = generator.w_avg.shape[-1]
     if w.shape[1:] == (d,):
         return w[:, None].expand(-1, generator.num_ws, -1)
@@ -140,7 +122,7 @@ def as_w_plus(generator: AnyGenerator, w: Tensor) -> Tensor:
     raise ValueError(f"w must have shape (B, {d}) or (B, {generator.num_ws}, {d}). Got {tuple(w.shape)}.")
 
 
-def sample_w(generator: AnyGenerator, n: int, seed: int = 0, truncation: float = 1.0) -> Tensor:
+def sample_w(generator: AnyGenerator, n: int, seed: int = 0) -> Tensor:
     """``w`` (n, w_dim) of ``n`` random z, on the generator's device; z is drawn on the CPU, the same everywhere."""
     z = torch.randn(n, generator.z_dim, generator=torch.Generator().manual_seed(seed))
-    return generator.mapping(z.to(generator.w_avg.device), truncation)
+    return generator.mapping(z.to(generator.w_avg.device))

@@ -23,6 +23,7 @@ from deltaedit.files import fingerprint, read_module, write_tensors
 from deltaedit.style_space import Noise, StyleLayout, as_w_plus
 
 SQRT2 = math.sqrt(2)
+GROUP = 4  # pictures that share one standard deviation in the discriminator
 CLAMP = 256.0  # for float16, as published; with it no sum of a layer leaves float16's range, see StyledConv
 
 
@@ -52,10 +53,8 @@ class GeneratorConfig:
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive. Got {getattr(self, name)}.")
         if self.channels(self.resolution) == 0:
-            raise ValueError(
-                f"channel_base must be at least the resolution, {self.resolution}, or no channel is left. "
-                f"Got {self.channel_base}."
-            )
+            wanted = f"channel_base must be at least the resolution, {self.resolution}, or no channel is left"
+            raise ValueError(f"{wanted}. Got {self.channel_base}.")
 
     def channels(self, resolution: int) -> int:
         """Number of channels of the layers that draw at ``resolution`` px."""
@@ -192,9 +191,6 @@ class ToRGB(nn.Module):
 class Generator(nn.Module):
     """StyleGAN2 generator: z -> w -> s -> image, with skip connections to RGB.
 
-    Args:
-        config: sizes; see ``GeneratorConfig``.
-
     >>> generator = Generator(GeneratorConfig(resolution=16, z_dim=8, w_dim=8, channel_base=64))
     >>> w = generator.mapping(torch.randn(2, 8))
     >>> generator.synthesize(generator.styles(w), w).shape
@@ -226,17 +222,9 @@ class Generator(nn.Module):
         return len(self.convs) + 1
 
     def mapping(self, z: Tensor, truncation: float = 1.0) -> Tensor:
-        """Map ``z`` to ``w``, drawn towards ``w_avg`` where ``truncation`` is below 1.
+        """``w`` (B, w_dim), float32, of ``z`` (B, z_dim), standard normal; raises ``ValueError`` for another shape.
 
-        Args:
-            z: (B, z_dim), standard normal.
-            truncation: 1 leaves w as it is, 0 gives ``w_avg`` for every z.
-
-        Returns:
-            w, (B, w_dim), float32.
-
-        Raises:
-            ValueError: if z has another shape.
+        Where ``truncation`` is below 1, w is drawn towards ``w_avg``, which all z have at 0.
         """
         if z.ndim != 2 or z.shape[1] != self.config.z_dim:
             raise ValueError(f"z must have shape (B, {self.config.z_dim}). Got {tuple(z.shape)}.")
@@ -245,11 +233,7 @@ class Generator(nn.Module):
             return w if truncation == 1 else torch.lerp(self.w_avg, w, truncation)
 
     def styles(self, w: Tensor) -> Tensor:
-        """Style code ``s`` (B, S) of ``w`` (B, w_dim) or ``w_plus`` (B, num_ws, w_dim).
-
-        Raises:
-            ValueError: if w has neither shape.
-        """
+        """Style code ``s`` (B, S) of ``w`` (B, w_dim) or ``w_plus`` (B, num_ws, w_dim); ``ValueError`` for another."""
         w_plus = as_w_plus(self, w)
         with full_precision(w_plus):
             return torch.cat([conv.affine(w_plus[:, k].float()) for k, conv in enumerate(self.convs)], dim=1)
@@ -279,19 +263,15 @@ class Generator(nn.Module):
     ) -> Tensor:
         """Draw the image: convolutions take ``s``, toRGB layers take ``w``, which an edit of s leaves as it was.
 
+        It is (B, 3, resolution, resolution), float32, about [-1, 1], not clamped. Raises ``ValueError`` if a shape does
+        not fit or ``noise`` is another word.
+
         Args:
-            s: (B, S) style code, edited or not.
-            w: (B, w_dim) or (B, num_ws, w_dim).
+            s, w: (B, S) style code, edited or not; (B, w_dim) or (B, num_ws, w_dim).
             noise: "const" for the generator's own noise pictures, "random" for new ones, "none".
             rng: where random noise is drawn from, on the device of ``s``.
             dtype: of the last four resolutions, where nearly all the time goes; as published, the others and the sum
                 of colours keep float32.
-
-        Returns:
-            image, (B, 3, resolution, resolution), float32, about [-1, 1], not clamped.
-
-        Raises:
-            ValueError: if a shape does not fit or ``noise`` is another word.
         """
         if noise not in ("const", "random", "none"):
             raise ValueError(f'noise must be "const", "random" or "none". Got {noise!r}.')
@@ -328,11 +308,7 @@ class Generator(nn.Module):
 
     @classmethod
     def load(cls, path: str | Path, device: str | torch.device = "cpu") -> Generator:
-        """Read what ``save`` wrote, in evaluation mode.
-
-        Raises:
-            ValueError: if the file is missing, damaged, or does not hold a generator.
-        """
+        """Read what ``save`` wrote, in evaluation mode; raises ``ValueError`` if it is missing or another model."""
         return read_module(path, lambda meta: cls(GeneratorConfig(**meta["config"]))).to(device)
 
     def fingerprint(self) -> str:
@@ -396,30 +372,23 @@ class ResidualBlock(nn.Module):
 class Discriminator(nn.Module):
     """Residual discriminator of StyleGAN2, with the standard deviation of small groups as one more channel.
 
-    Args:
-        config: the generator's sizes; the discriminator mirrors its channels.
-        group: how many pictures share one standard deviation (arXiv:1710.10196, section 3); a batch must be a multiple
-            of it, or smaller.
+    It mirrors the generator's channels. A batch must be a multiple of ``GROUP`` pictures, which share one standard
+    deviation (arXiv:1710.10196, section 3), or smaller.
     """
 
-    def __init__(self, config: GeneratorConfig = GeneratorConfig(), group: int = 4) -> None:
+    def __init__(self, config: GeneratorConfig = GeneratorConfig()) -> None:
         super().__init__()
-        self.config, self.group = config, group
+        self.config = config
         sizes = config.resolutions[::-1]
         widths = [config.channels(r) for r in sizes]
         self.from_rgb = EqualConv(3, widths[0], 1, activate=True)
         self.blocks = nn.Sequential(*(ResidualBlock(a, b) for a, b in pairwise(widths)))
         self.last_conv = EqualConv(widths[-1] + 1, widths[-1], 3, activate=True)
-        self.last = nn.Sequential(
-            EqualLinear(widths[-1] * 16, widths[-1], activate=True), EqualLinear(widths[-1], 1)
-        )  # 16 = 4 x 4 px
+        first = EqualLinear(widths[-1] * 4 * 4, widths[-1], activate=True)
+        self.last = nn.Sequential(first, EqualLinear(widths[-1], 1))
 
     def forward(self, image: Tensor) -> Tensor:
-        """Realness logits (B,) of ``image`` (B, 3, resolution, resolution) in [-1, 1].
-
-        Raises:
-            ValueError: if the image has another size, or the batch cannot be cut into groups.
-        """
+        """Realness logits (B,) of ``image`` (B, 3, resolution, resolution) in [-1, 1]; ``ValueError`` for others."""
         side = self.config.resolution
         if image.shape[1:] != (3, side, side):
             raise ValueError(f"image must have shape (B, 3, {side}, {side}). Got {tuple(image.shape)}.")
@@ -430,7 +399,7 @@ class Discriminator(nn.Module):
 
     def _group_std(self, x: Tensor) -> Tensor:
         """(B, C, 4, 4) -> (B, 1, 4, 4): the mean standard deviation within each group of pictures."""
-        batch, group = len(x), min(len(x), self.group)
+        batch, group = len(x), min(len(x), GROUP)
         if batch % group:
             raise ValueError(f"the batch must be a multiple of the group of {group}. Got {batch} pictures.")
         y = x.float().unflatten(0, (group, -1))  # (G, B / G, C, 4, 4)

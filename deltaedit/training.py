@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from deltaedit.devices import half_precision, home
 from deltaedit.features import FeatureStore
-from deltaedit.loop import fit, learning_rate
+from deltaedit.loop import descend, fit, learning_rate
 from deltaedit.mapper import DeltaMapper, MapperConfig
 
 LARGE = 2**24  # parameters of a mapper from which on half precision pays; FFHQ's has 83 million, a miniature's two
@@ -34,9 +34,8 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mse": F.mse_loss, "cos
 def mapper_loss(predicted: Tensor, wanted: Tensor, loss: str = "mse + cosine") -> Tensor:
     """The sum of a loss's terms, by default the paper's, ``mean (delta_s' - delta_s)^2 + 1 - cos(delta_s', delta_s)``.
 
-    Args:
-        predicted, wanted: edits (B, S), each channel in the unit that it shall count in.
-        loss: names of ``LOSSES``, with plus signs between them.
+    Edits are (B, S), each channel in the unit that it shall count in; ``loss`` has names of ``LOSSES``, with plus signs
+    between them.
 
     >>> mapper_loss(torch.tensor([[3.0, 4.0]]), torch.tensor([[4.0, 3.0]]))
     tensor(1.0400)
@@ -48,39 +47,28 @@ def mapper_loss(predicted: Tensor, wanted: Tensor, loss: str = "mse + cosine") -
 class MapperTraining:
     """How a mapper is trained; the defaults are those of the published face model.
 
-    Attributes:
-        steps: number of batches; 201,562 is what 50 epochs of 258,000 pictures are.
-        batch_size: pairs in a batch.
-        lr: of Adam; so high because the layers' own learning rate is a hundredth (``EqualLinear.lr_mul``).
-        warmup: steps over which the learning rate rises; none in the paper.
-        cooldown: part of the steps over which it falls to zero; none in the paper. With one, the loss ends on a
-            plateau that is lower, after fewer steps.
-        loss: see ``mapper_loss``.
-        standardize: measure every style channel in its own standard deviation. The paper does not: FFHQ's style
-            channels are alike in scale. Where they are not, a few channels of large scale are all that the loss sees.
-        space: where the edit is made: in style space, as in the paper, or in W+, which a mapper of one width for all
-            layers then edits (``baselines.WPlus``).
-        mapper: what is trained; of its sizes, the store tells ``dims``, ``feature_dim`` and ``preprocessing``.
-        held_out: pictures at the end of the store kept for validation, at most a fifth of them.
-        evaluate_every: steps between two validations, each of which also writes a checkpoint.
-        seed: of weights and of pairs.
-
     >>> MapperTraining(steps=1000, mapper=MapperConfig(hidden=256)).loss
     'mse + cosine'
     """
 
-    steps: int = 201_562
-    batch_size: int = 64
-    lr: float = 0.5
-    warmup: int = 0
+    steps: int = 201_562  #: batches; these are 50 epochs of 258,000 pictures
+    batch_size: int = 64  #: pairs
+    lr: float = 0.5  #: of Adam; so high because the layers' own learning rate is a hundredth (``EqualLinear.lr_mul``)
+    warmup: int = 0  #: steps over which the learning rate rises; none in the paper
     cooldown: float = 0.0
-    loss: str = "mse + cosine"
+    """Part of the steps over which it falls to zero; none in the paper. With one, the loss ends on a plateau that is
+    lower, after fewer steps."""
+    loss: str = "mse + cosine"  #: see ``mapper_loss``
     standardize: bool = False
+    """Measure every style channel in its own standard deviation. The paper does not, since FFHQ's are alike in scale.
+    Where they are not, a few channels of large scale are all that the loss sees."""
     space: Literal["s", "w_plus"] = "s"
-    mapper: MapperConfig = MapperConfig()
-    held_out: int = 2000
-    evaluate_every: int = 1000
-    seed: int = 0
+    """Where the edit is made, in style space, as in the paper, or in W+, which a mapper of one width for all layers
+    then edits (``baselines.WPlus``)."""
+    mapper: MapperConfig = MapperConfig()  #: the store tells its ``dims``, ``feature_dim`` and ``preprocessing``
+    held_out: int = 2000  #: pictures at the end of the store kept for validation, at most a fifth of them
+    evaluate_every: int = 1000  #: steps between two validations, each of which also writes a checkpoint
+    seed: int = 0  #: of weights and of pairs
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "lr", "held_out", "evaluate_every"):
@@ -103,17 +91,13 @@ def train_mapper(
 
     Pairs are drawn on the device; the store is all that is read, so that no text can come in. A run that was killed
     goes on from its last checkpoint to the same weights; one that is finished is only read. A large mapper multiplies
-    in bfloat16 where the device is made for it; weights, their updates and the loss keep float32.
+    in bfloat16 where the device is made for it; weights, their updates and the loss keep float32. The mapper comes in
+    evaluation mode, with its ``history``: a row for every 50 steps, with ``step``, ``seconds``, ``mse``, ``cosine`` and
+    ``loss``, and where it was validated ``validation_mse`` and so on.
 
     Args:
-        store: from ``extract_features``.
-        config: see ``MapperTraining``.
         out: folder for checkpoint and ``mapper.safetensors``; by default one in the store, named after the config.
         device: where to train; style codes and features are kept there, in float16, or streamed where they do not fit.
-
-    Returns:
-        The mapper, in evaluation mode; ``mapper.history`` holds a row for every 50 steps, with ``step``, ``seconds``,
-        ``mse``, ``cosine`` and ``loss``, and where it was validated ``validation_mse`` and so on.
 
     Raises:
         ValueError: if the store has fewer than 10 pictures, or ``out`` is of another run.
@@ -156,27 +140,19 @@ def train_mapper(
     optimizer = torch.optim.Adam(mapper.parameters(), lr=config.lr, fused=True)
 
     def losses(source: Tensor, other: Tensor) -> dict[str, Tensor]:
-        i1, t1, t2, s1, s2 = (
-            x[k.to(place)].to(device).float()
-            for x, k in ((feature, source), (compared, source), (compared, other), (s, source), (s, other))
-        )
+        places = ((feature, source), (compared, source), (compared, other), (s, source), (s, other))
+        i1, t1, t2, s1, s2 = (x[k.to(place)].to(device).float() for x, k in places)
         with precision:
             predicted = mapper(s1, F.normalize(i1, dim=-1), mapper.delta(t1, t2)) / mapper.s_std
         wanted = (s2 - s1) / mapper.s_std
-        return {
-            "loss": mapper_loss(predicted, wanted, config.loss),
-            "mse": F.mse_loss(predicted, wanted),
-            "cosine": F.cosine_similarity(predicted, wanted).mean(),
-        }
+        mse, cosine = F.mse_loss(predicted, wanted), F.cosine_similarity(predicted, wanted).mean()
+        return {"loss": mapper_loss(predicted, wanted, config.loss), "mse": mse, "cosine": cosine}
 
     def step(number: int, rng: torch.Generator) -> dict[str, Tensor]:
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(number, config.steps, config.lr, config.warmup, config.cooldown)
         source, other = torch.randint(rows, (2, config.batch_size), generator=rng, device=device)
         values = losses(source, other)
-        optimizer.zero_grad(set_to_none=True)
-        values["loss"].backward()
-        optimizer.step()
+        lr = learning_rate(number, config.steps, config.lr, config.warmup, config.cooldown)
+        descend(optimizer, values["loss"], lr)
         return values
 
     @torch.no_grad()
@@ -185,27 +161,18 @@ def train_mapper(
         values = losses(source, source.roll(1))
         return {f"validation_{key}": float(value) for key, value in values.items()}
 
-    mapper.history = fit(
-        step,
-        config.steps,
-        carries={"mapper": mapper, "optimizer": optimizer},
-        folder=out,
-        seed=config.seed,
-        describes=describes,
-        device=device,
-        save_every=config.evaluate_every,
-        evaluate=evaluate,
-        name="DeltaMapper",
-    )
+    run = {"name": "DeltaMapper", "folder": out, "seed": config.seed, "device": device, "describes": describes}
+    often, carries = config.evaluate_every, {"mapper": mapper, "optimizer": optimizer}
+    mapper.history = fit(step, config.steps, carries=carries, save_every=often, evaluate=evaluate, **run)
     mapper.save(Path(out) / "mapper.safetensors")
     tqdm.write(plateau(mapper.history))
     return mapper.eval()
 
 
-def plateau_row(history: list[dict[str, float]], tolerance: float = 0.01) -> dict[str, float]:
+def plateau_row(history: list[dict[str, float]]) -> dict[str, float]:
     """The row of a history since when the validation loss has been within 1 % of its last value."""
     rows = [row for row in history if "validation_loss" in row]
-    limit = rows[-1]["validation_loss"] * (1 + tolerance)
+    limit = rows[-1]["validation_loss"] * 1.01
     return next(row for k, row in enumerate(rows) if all(r["validation_loss"] <= limit for r in rows[k:]))
 
 
@@ -213,7 +180,5 @@ def plateau(history: list[dict[str, float]]) -> str:
     """One sentence on how a training ended."""
     last, flat = history[-1], plateau_row(history)["step"]
     state = "no plateau yet: more steps may help" if flat == last["step"] else f"a plateau since step {flat}"
-    return (
-        f"DeltaMapper: {last['step']} steps in {last['seconds']:.0f} s, validation loss {last['validation_loss']:.4f}, "
-        f"cosine {last['validation_cosine']:.3f}; {state}."
-    )
+    ended = f"{last['step']} steps in {last['seconds']:.0f} s, validation loss {last['validation_loss']:.4f}"
+    return f"DeltaMapper: {ended}, cosine {last['validation_cosine']:.3f}; {state}."

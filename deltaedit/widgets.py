@@ -39,16 +39,10 @@ class EditorWidget(iw.VBox):
     what the judge sees change, or CLIP where there is none.
 
     Args:
-        editor: whose pictures are edited.
-        judge: reads a picture, see ``session.Judge``.
-        prompts: suggestions for the prompt box.
-        seed: of the first picture.
+        judge, prompts: see ``Session``; it is where everything stands, the attribute ``session``.
         steps: of optimisation for a picture from outside; by default none where there is an encoder, else 100.
         folder: where pictures and recipes are saved.
         size: of the edited picture on the screen, in pixels.
-
-    Attributes:
-        session: where everything stands; see ``Session``.
 
     >>> widget = EditorWidget(Editor.from_pretrained("portraits"), prompts=("face with hat",))
     >>> widget.session.add("old face")
@@ -150,10 +144,8 @@ class EditorWidget(iw.VBox):
 
         def wipe(_: object = None) -> None:
             at = f"{self.wipe.value}%"
-            self.divider.value = (
-                f"<style>.{mark} .deltaedit-after{{clip-path:inset(0 0 0 {at})}}"
-                f".{mark} .deltaedit-stack::after{{left:{at}}}</style>"
-            )
+            clip = f".{mark} .deltaedit-after{{clip-path:inset(0 0 0 {at})}}"
+            self.divider.value = f"<style>{clip} .{mark} .deltaedit-stack::after{{left:{at}}}</style>"
 
         self.wipe.observe(wipe, "value")
         wipe()
@@ -452,18 +444,14 @@ def changes_table(changes: Sequence[Change], judged: bool) -> str:
     most = max(0.2 if judged else 0.05, *(abs(c.after - c.before) for c in shown), 1e-6)
     lines = []
     for c in shown:
-        by = c.after - c.before
+        name, by = html.escape(c.name), c.after - c.before
         kind = ' class="less"' if by < 0 else ""
-        lines.append(
-            f'<tr><th scope="row" title="{html.escape(c.name)}">{html.escape(c.name)}</th>'
-            f"<td>{_signed(c.before)}</td><td>{_signed(c.after)}</td>"
-            f'<td><i{kind} style="--by:{abs(by) / most:.3f}"></i></td></tr>'
-        )
+        bar = f'<i{kind} style="--by:{abs(by) / most:.3f}"></i>'
+        cells = "".join(f"<td>{cell}</td>" for cell in (_signed(c.before), _signed(c.after), bar))
+        lines.append(f'<tr><th scope="row" title="{name}">{name}</th>{cells}</tr>')
     head = "".join(f'<th scope="col">{name}</th>' for name in ("seen", "before", "after", "change"))
-    return (
-        f'<table class="deltaedit-changes"><caption>{caption}</caption><thead><tr>{head}</tr></thead>'
-        f"<tbody>{''.join(lines)}</tbody></table>"
-    )
+    head = f'<table class="deltaedit-changes"><caption>{caption}</caption><thead><tr>{head}</tr></thead>'
+    return f"{head}<tbody>{''.join(lines)}</tbody></table>"
 
 
 def _said(text: str, kind: str = "", role: str = "status") -> str:

@@ -10,7 +10,7 @@ from matplotlib.cbook import get_sample_data
 from PIL import Image
 
 from deltaedit.domain import Domain
-from deltaedit.e4e import E4E, E4EConfig, Encoder, EncoderConfig
+from deltaedit.e4e import E4E, E4EConfig, Encoder, EncoderConfig, load_encoder
 from deltaedit.editor import Editor
 from deltaedit.inversion import EncoderTraining, refine, train_encoder
 from deltaedit.mapper import DeltaMapper, MapperConfig
@@ -33,7 +33,7 @@ def test_an_encoder_learns_the_generators_own_pictures(tmp_path: Path):
     assert encoder(torch.zeros(2, 3, 16, 16)).shape == (2, generator.num_ws, generator.w_avg.shape[-1])
     encoder.save(tmp_path / "encoder.safetensors")
     image = torch.rand(2, 3, 16, 16)
-    again = Encoder.load(tmp_path / "encoder.safetensors")(image)
+    again = load_encoder(tmp_path / "encoder.safetensors")(image)
     torch.testing.assert_close(again, encoder(image), atol=1e-2, rtol=1e-2)
 
 

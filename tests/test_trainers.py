@@ -4,7 +4,6 @@ import json
 import shutil
 from dataclasses import replace
 from functools import partial
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -303,7 +302,7 @@ def test_frequencies_count_where_a_thing_can_be_seen(world: World):
 class Drawer:
     """In a generator's place: what ``draw`` makes of latents; counts how many it was asked for at once."""
 
-    config, device, domain = SimpleNamespace(z_dim=64, resolution=16), torch.device("cpu"), Domain(truncation=0.5)
+    z_dim, resolution, device, domain = 64, 16, torch.device("cpu"), Domain(truncation=0.5)
 
     def __init__(self, draw):
         self.draw, self.asked, self.generator = draw, [], self

@@ -3,7 +3,8 @@
 A checkpoint of PyTorch's is a pickle, and a pickle may run anything; NVIDIA's even bring the source of their classes
 along. Here they are taken apart by a machine that imports nothing (see ``pickles``). Whatever is wrong with a file, it
 ends in one ValueError that names it. Our own files, ``.safetensors``, are read by the same functions;
-``deltaedit.convert`` writes a folder of those, so that a file from elsewhere is opened once.
+``deltaedit.convert`` writes a folder of those, so that a file from elsewhere is opened once. What is read comes in
+float32, on the CPU, networks in evaluation mode.
 """
 
 from __future__ import annotations
@@ -38,17 +39,11 @@ ARCHITECTURES: dict[str, Callable[[dict], style_space.AnyGenerator]] = {
 def load_generator(path: str | Path) -> style_space.AnyGenerator:
     """Read a StyleGAN2 generator of 8 to 1024 px, of any widths.
 
-    Args:
-        path: rosinality's ``.pt``, wrapped in a dict with ``g_ema`` or bare; NVIDIA's ``.pkl`` of stylegan2-ada-pytorch
-            or of stylegan3's repository; the ``.pt`` of an e4e encoder, for the generator in it; a domain folder or
-            ``.safetensors`` of ours. Where a file says no ``w_avg``, it is estimated.
-
-    Returns:
-        the generator, float32, on the CPU, in evaluation mode.
-
-    Raises:
-        ValueError: if the file is missing, damaged, asks for code to be run, or is of another architecture (which is
-            named: StyleGAN1, StyleGAN3, class-conditional; and for TensorFlow pickles the file to use instead).
+    ``path`` is rosinality's ``.pt``, in a dict with ``g_ema`` or bare; NVIDIA's ``.pkl`` of stylegan2-ada-pytorch or of
+    stylegan3's repository; the ``.pt`` of an e4e encoder, for the generator in it; a domain folder or ``.safetensors``
+    of ours. Where a file says no ``w_avg``, it is estimated. Raises ``ValueError`` if the file is missing, damaged,
+    asks for code to be run, or is of another architecture (which is named: StyleGAN1, StyleGAN3, class-conditional; and
+    for TensorFlow pickles the file to use instead).
     """
     path = Path(path) / GENERATOR if Path(path).is_dir() else Path(path)
     if path.suffix == ".safetensors":
@@ -68,15 +63,8 @@ def load_generator(path: str | Path) -> style_space.AnyGenerator:
 def load_mapper(path: str | Path, dims: tuple[int, ...] | None = None) -> DeltaMapper:
     """Read DeltaEdit's own mapper, such as ``net_face.pth``, or one of ours.
 
-    Args:
-        path: the file.
-        dims: ``StyleLayout.dims`` of its generator; by default those of the StyleGAN2 that it fits.
-
-    Returns:
-        the mapper, float32, on the CPU, in evaluation mode.
-
-    Raises:
-        ValueError: if the file is missing or damaged, or the mapper does not fit; the widths of both are named.
+    ``dims`` are the ``StyleLayout.dims`` of its generator; by default those of the StyleGAN2 that it fits. Raises
+    ``ValueError`` if the file is missing or damaged, or the mapper does not fit; the widths of both are named.
     """
     if Path(path).suffix == ".safetensors":
         return DeltaMapper.load(path)
@@ -92,11 +80,7 @@ def load_mapper(path: str | Path, dims: tuple[int, ...] | None = None) -> DeltaM
 def load_relevance(path: str | Path) -> Tensor:
     """Read a relevance matrix (S, D): StyleCLIP's ``fs3.npy``, in half or single precision, or one of ours.
 
-    Returns:
-        relevance, float32, on the CPU.
-
-    Raises:
-        ValueError: if the file is missing or damaged, holds something else, or an estimate that is not finished.
+    Raises ``ValueError`` if the file is missing or damaged, holds something else, or an estimate that is not finished.
     """
     if Path(path).suffix == ".safetensors":
         return _our_relevance(path)
@@ -117,11 +101,7 @@ def load_relevance(path: str | Path) -> Tensor:
 def load_encoder(path: str | Path) -> Encoder | E4E:
     """Read an encoder from pictures to ``w_plus``: e4e's published ``.pt``, or one of ours.
 
-    Returns:
-        the encoder, float32, on the CPU, in evaluation mode.
-
-    Raises:
-        ValueError: if the file is missing or damaged, or holds another kind of encoder, which is named.
+    Raises ``ValueError`` if the file is missing or damaged, or holds another kind of encoder, which is named.
     """
     if Path(path).suffix == ".safetensors":
         return load_our_encoder(path)
@@ -162,12 +142,8 @@ def _generator(state: State, mapping_lr_mul: float = 0.01) -> Generator:
     )
     if max(config.z_dim, config.w_dim) > WIDEST:
         raise RefusedError(f"is no StyleGAN2 generator: its latents have {config.z_dim} and {config.w_dim} numbers")
-    average = state.get("w_avg", torch.zeros(config.w_dim))
-    generator = fill(
-        lambda: Generator(config),
-        state | {"w_avg": average},
-        f"StyleGAN2 generator of {config.resolution} px and widths {widths}",
-    )
+    what = f"StyleGAN2 generator of {config.resolution} px and widths {widths}"
+    generator = fill(lambda: Generator(config), {"w_avg": torch.zeros(config.w_dim)} | state, what)
     if "w_avg" not in state:
         generator.estimate_w_avg(rng=torch.Generator().manual_seed(0))
     return generator

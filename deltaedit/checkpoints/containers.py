@@ -101,11 +101,7 @@ class Checkpoint:
     budget: int = field(repr=False)
 
     def tensors(self, entries: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Those entries that are tensors.
-
-        Raises:
-            RefusedError: if they take more bytes than the file has, or hold what is no number.
-        """
+        """Those entries that are tensors; RefusedError if they are larger than the file, or hold what is no number."""
         tensors = {}
         for name, entry in entries.items():
             if isinstance(name, str) and isinstance(entry, Stored):
@@ -257,11 +253,7 @@ def _resolve_storage(name: str) -> Callable[..., Any]:
 
 
 def resolve(name: str) -> Callable[..., Any]:
-    """What stands for a class or function that a checkpoint may name; nothing is imported.
-
-    Raises:
-        RefusedError: for all others.
-    """
+    """What stands for a class or function that a checkpoint may name; others raise RefusedError, none is imported."""
     tensorflow.refuse(name)
     return _CALLS.get(name) or _resolve_storage(name)
 

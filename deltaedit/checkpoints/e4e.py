@@ -32,12 +32,7 @@ def part(data: Any, name: str) -> dict[str, Any]:
 
 
 def read(file: Checkpoint) -> tuple[State, E4EConfig]:
-    """The encoder's tensors by our names, and its sizes.
-
-    Raises:
-        RefusedError: if the file holds another encoder, or none.
-        KeyError: if a tensor is missing.
-    """
+    """The encoder's tensors by our names, and its sizes; raises ``RefusedError`` or ``KeyError`` for another file."""
     entries = part(file.data, "encoder")
     if not entries:
         raise RefusedError("holds no encoder of e4e's")

@@ -17,13 +17,8 @@ WIDEST = 4096  # the published networks have 512
 def fill(build: Callable[[], Module], state: Mapping[str, Tensor], what: str) -> Module:
     """The network that ``build`` makes, holding the tensors of ``state``; float32, in evaluation mode.
 
-    Args:
-        build: is called where tensors have shapes but no memory.
-        state: all of its tensors, by our names.
-        what: what the network is, for the error.
-
-    Raises:
-        RefusedError: if one is missing, or of another shape; it names both.
+    ``build`` is called where tensors have shapes but no memory; ``what`` the network is, is for the error. Raises
+    ``RefusedError`` if one is missing, or of another shape; it names both.
     """
     with torch.device("meta"):
         module = build()

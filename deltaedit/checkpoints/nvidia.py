@@ -20,12 +20,7 @@ def holds_generator(data: Any) -> bool:
 
 
 def read(file: Checkpoint) -> tuple[State, float]:
-    """The generator's tensors by our names, and ``mapping_lr_mul``.
-
-    Raises:
-        RefusedError: if it is of another architecture than ours.
-        KeyError: if a tensor is missing.
-    """
+    """The generator's tensors by our names, and ``mapping_lr_mul``; raises as ``rosinality.to_ours`` does."""
     network = file.data["G_ema"] if isinstance(file.data, dict) else file.data
     modules: dict[str, dict[str, Any]] = {}
     _collect(network, "", modules)

@@ -15,11 +15,7 @@ _GROUPS = ("coarse", "medium", "fine")
 
 
 def to_ours(state: State) -> State:
-    """Rename a mapper's state dict for ``DeltaMapper.load_state_dict``.
-
-    Raises:
-        RefusedError: if something else is in it.
-    """
+    """Rename a mapper's state dict for ``DeltaMapper``'s; raises ``RefusedError`` if something else is in it."""
     ours = {}
     for key, value in state.items():
         match = re.fullmatch(r"(sm|cm|fm)_(coarse|medium|fine)\.mapping\.(\d+\.(?:weight|bias))", key)
@@ -33,14 +29,10 @@ def to_ours(state: State) -> State:
 
 
 def config(state: State, dims: tuple[int, ...] | None) -> MapperConfig:
-    """Sizes of a mapper, from its state dict by our names.
+    """Sizes of a mapper, from its state dict by our names; ``dims`` of None are those of the StyleGAN2 that it fits.
 
-    Args:
-        dims: style widths of the generator that it shall edit; None for those of the StyleGAN2 that it fits.
-
-    Raises:
-        RefusedError: if it fits no StyleGAN2, or not this one; the widths of both are named.
-        KeyError: if a tensor is missing.
+    Raises ``RefusedError`` if it fits no StyleGAN2, or not this one, with the widths of both; ``KeyError`` if a tensor
+    is missing.
     """
     widths = tuple(state[f"{group}.fusion.3.weight"].shape[0] for group in _GROUPS)
     sizes = [2**k for k in range(5, 11)]

@@ -13,9 +13,7 @@ from deltaedit.checkpoints.pickles import RefusedError
 def to_ours(state: State) -> State:
     """Rename and reshape a generator's state dict for ``Generator.load_state_dict``; ``w_avg`` if it is there.
 
-    Raises:
-        RefusedError: if it is of another architecture.
-        KeyError: if a tensor is missing.
+    Raises ``RefusedError`` if it is of another architecture, ``KeyError`` if a tensor is missing.
     """
     if "input.input" not in state:
         raise RefusedError(f"is no StyleGAN2 generator{_guess(state)}")

@@ -31,10 +31,8 @@ def named(name: str) -> World:
 def of(domain: Domain) -> World:
     """The world whose pictures a domain's generator draws; raises ``ValueError`` for a domain of none of ours."""
     if domain.world is None:
-        raise ValueError(
-            f"the domain {domain.name!r} is drawn by no world of ours, so nothing is known of its "
-            "pictures: say which prompts to use."
-        )
+        unknown = f"the domain {domain.name!r} is drawn by no world of ours, so nothing is known of its pictures"
+        raise ValueError(f"{unknown}: say which prompts to use.")
     return named(domain.world)
 
 

@@ -31,11 +31,7 @@ def negations(a: Binary) -> tuple[Fact, ...]:
 def facts(world: World, row: Tensor, seen: Tensor, rng: random.Random) -> tuple[dict[str, Fact], dict[str, Fact]]:
     """What can truly be said of one picture, by attribute: what is there, and what is not.
 
-    Args:
-        world: whose table and words.
-        row: its factors (len(names),).
-        seen: its row of ``world.told``.
-        rng: chooses among synonyms.
+    ``row`` holds its factors (len(names),), ``seen`` is its row of ``world.told``, and ``rng`` chooses among synonyms.
     """
     there: dict[str, Fact] = {}
     absent: dict[str, Fact] = {}
@@ -55,13 +51,7 @@ def facts(world: World, row: Tensor, seen: Tensor, rng: random.Random) -> tuple[
 
 
 def told(
-    world: World,
-    row: Tensor,
-    seen: Tensor,
-    rng: random.Random,
-    at_least: int = 1,
-    at_most: int = 7,
-    negation: float = 0.22,
+    world: World, row: Tensor, seen: Tensor, rng: random.Random, at_least: int, at_most: int, negation: float
 ) -> list[Fact]:
     """The facts that one caption tells, of ``world.apart`` never both; see ``captions`` and ``facts``."""
     there, absent = facts(world, row, seen, rng)
@@ -83,11 +73,8 @@ def _one_at_most(names: list[str], free: list[str], share: float, pair: list[str
     """Chosen names that hold one of a pair at most, and each of it as often as if it had no partner.
 
     Were one only dropped where both were chosen, to name one would say that the other is not there, and a model would
-    learn just that. So where neither was chosen, one sometimes takes the place of something else.
-
-    Args:
-        names: those chosen, a ``share`` of all there are.
-        free: all that are in no pair.
+    learn just that. So where neither was chosen, one sometimes takes the place of something else. Those chosen are a
+    ``share`` of all there are, those ``free`` in no pair.
     """
     both = len({*names} & {*pair})
     if both == 2:
@@ -144,12 +131,7 @@ def captions(
 ) -> list[str]:
     """A true caption for every picture, naming a few of the things that can be seen in it or are known of it.
 
-    Args:
-        world: whose table and words.
-        factors: (B, len(names)).
-        rng: source of all choices.
-        at_least, at_most: how many facts a caption names; one in fifty names none.
-        negation: share of facts that say what is not there.
+    It names ``at_least`` to ``at_most`` facts, one in fifty names none; a share of ``negation`` says what is not there.
     """
     return [
         sentence(world, told(world, row, seen, rng, at_least, at_most, negation), world.called(row), rng)
@@ -158,15 +140,9 @@ def captions(
 
 
 def phrases(world: World, name: str, value: bool | str) -> tuple[Fact, ...]:
-    """All that captions call an attribute's value, the canonical phrase first.
+    """All that captions call an attribute's value, the canonical phrase first; raises ``ValueError`` if nothing.
 
-    Args:
-        world: whose table and words.
-        name: an attribute of the table.
-        value: a truth value for a Binary; an option for a Choice; «low» or «high» for a Scale.
-
-    Raises:
-        ValueError: if captions have no words for it.
+    A value is a truth value for a Binary, an option for a Choice, «low» or «high» for a Scale.
     """
     a = world.table.attribute(name)
     if isinstance(a, Binary) and not value:
@@ -182,12 +158,7 @@ def phrases(world: World, name: str, value: bool | str) -> tuple[Fact, ...]:
 
 
 def prompt(world: World, *values: tuple[str, bool | str]) -> str:
-    """The canonical prompt for values of attributes: «face with glasses», «old face», «smiling face with a beard».
-
-    Args:
-        world: whose table, words and neutral prompt.
-        values: names and values as ``phrases`` takes them.
-    """
+    """The canonical prompt for values of attributes: «face with glasses», «old face», «smiling face with a beard»."""
     said = [phrases(world, name, value)[0] for name, value in values]
     adjectives = " ".join(phrase for phrase, form in said if form == "adjective")
     noun = next((phrase for phrase, form in said if form == "noun"), world.neutral)
@@ -200,23 +171,12 @@ def caption_features(
 ) -> Tensor:
     """Text features (n, D) of a caption for each picture that a store was sampled with, for ``baselines.Captioned``.
 
-    The caption tells of the picture that the latent stands for, as those tell that CLIP was trained with.
-
-    Args:
-        world: whose pictures the store's generator draws.
-        store: from ``extract_features`` without truncation.
-        clip: that reads the captions.
-        z_dim: length of the generator's latents.
-        seed: of what captions tell.
-
-    Raises:
-        ValueError: if the store holds pictures that were not sampled, or truncated ones: their latents tell nothing.
+    The caption tells of the picture that the latent stands for, as those tell that CLIP was trained with. Raises
+    ``ValueError`` if the store holds pictures that were not sampled, or truncated ones: their latents tell nothing.
     """
     if store.pictures or store.manifest["truncation"] != 1:
-        raise ValueError(
-            f"captions are known of samples without truncation only. Got {sum(store.pictures)} other "
-            f"pictures, and truncation {store.manifest['truncation']}."
-        )
+        got = f"{sum(store.pictures)} other pictures, and truncation {store.manifest['truncation']}"
+        raise ValueError(f"captions are known of samples without truncation only. Got {got}.")
     shards = range(-(-store.size // SHARD))
     z = torch.cat([shard_latents(store.manifest["seed"], k, z_dim) for k in shards])[: store.size]
     texts = world.captions(world.factors_from_z(z), random.Random(seed))

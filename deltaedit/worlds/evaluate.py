@@ -60,11 +60,7 @@ def zero_shot(world: World, clip: ClipEncoder, image: Tensor, factors: Tensor) -
 
 @torch.no_grad()
 def retrieval(world: World, clip: ClipEncoder, image: Tensor, factors: Tensor, seed: int = 0) -> float:
-    """Share of captions, of three to five facts, whose own picture is the nearest among all pictures (R@1).
-
-    Raises:
-        ValueError: if there is no other picture to be mistaken for it.
-    """
+    """Share of captions, of three to five facts, whose own picture is the nearest among all, of two or more (R@1)."""
     if len(image) < 2:
         raise ValueError(f"retrieval needs 2 pictures or more, better 1,000. Got {len(image)}.")
     text = clip.encode_text(world.captions(factors, random.Random(seed), at_least=3, at_most=5)).cpu()
@@ -81,11 +77,8 @@ def combinations(
     prompts of the four cases compete: chance is a quarter. For comparison, the same attributes are paired anew, each P
     with the next pair's Q, as captions may do.
 
-    Returns:
-        For «apart» and for «together», by the prompt that names both: accuracy over the four cases.
-
-    Raises:
-        ValueError: if the world keeps no pairs apart.
+    By the prompt that names both, it is for «apart» and for «together» the accuracy over the four cases. Raises
+    ``ValueError`` if the world keeps no pairs apart.
     """
     if not world.apart:
         raise ValueError(f"{world.name} keeps no attributes apart in captions: there is nothing to compare.")
@@ -93,35 +86,29 @@ def combinations(
     factors = world.sample(64 * n, torch.Generator().manual_seed(seed))
     seen = world.visible(factors)
 
+    def both(p: Goal, q: Goal) -> str:
+        return captions.prompt(world, (p.name, p.value), (q.name, q.value))
+
     def accuracy(one: Goal, two: Goal) -> float:
         cases = [(p, q) for p in (one, one.opposite) for q in (two, two.opposite)]
-        prompts = [captions.prompt(world, (p.name, p.value), (q.name, q.value)) for p, q in cases]
-        text = torch.stack([clip.text_feature(prompt) for prompt in prompts]).cpu()
-        both = world.table.column(seen, one.name) & world.table.column(seen, two.name)
+        text = torch.stack([clip.text_feature(both(*case)) for case in cases]).cpu()
+        shown = world.table.column(seen, one.name) & world.table.column(seen, two.name)
         shares = []
         for k, (p, q) in enumerate(cases):
-            rows = factors[both & p.reached(factors) & q.reached(factors)][:n]
+            rows = factors[shown & p.reached(factors) & q.reached(factors)][:n]
             guess = (image_features(clip, paint(world, rows, resolution)) @ text.T).argmax(dim=1)
             shares.append(float((guess == k).float().mean()))
         return sum(shares) / len(shares)
 
     kinds = {"apart": zip(first, second, strict=True), "together": zip(first, second[1:] + second[:1], strict=True)}
-    return {
-        kind: {captions.prompt(world, (p.name, p.value), (q.name, q.value)): accuracy(p, q) for p, q in pairs}
-        for kind, pairs in kinds.items()
-    }
+    return {kind: {both(p, q): accuracy(p, q) for p, q in pairs} for kind, pairs in kinds.items()}
 
 
 def frequencies(world: World, factors: Tensor) -> dict[str, dict[str, float]]:
     """How often each value of an attribute is seen, among the pictures in which the attribute can be.
 
-    Args:
-        world: what they are pictures of.
-        factors: (B, len(names)), given or read by the judge.
-
-    Returns:
-        Shares from 0 to 1 by attribute and value: ``"there"`` of a Binary, each option of a Choice, and ``"low"`` and
-        ``"high"`` of a Scale, beyond the ends that words name; a Scale that no word names is left out.
+    Factors (B, len(names)) are given or read by the judge. Shares from 0 to 1 come by attribute and value: ``"there"``
+    of a Binary, each option of a Choice, and ``"low"`` and ``"high"`` of a Scale, beyond the ends that words name.
     """
     seen, out = world.visible(factors), {}
     for a in world.table.attributes:
@@ -132,46 +119,29 @@ def frequencies(world: World, factors: Tensor) -> dict[str, dict[str, float]]:
             values = {option: option for option in a.options}
         else:
             values = {end: end for end in ("low", "high") if getattr(a, end)}
-        if values:
-            out[a.name] = {
-                key: float(Goal(world, a.name, value).reached(factors)[mask].float().mean())
-                for key, value in values.items()
-            }
+        goals = {key: Goal(world, a.name, value) for key, value in values.items()}
+        if goals:
+            out[a.name] = {key: float(goal.reached(factors)[mask].float().mean()) for key, goal in goals.items()}
     return out
 
 
 @dataclass(frozen=True)
 class SampleScore:
-    """How samples of a generator compare with as many renders, as the judge sees both.
+    """How samples of a generator compare with as many renders, as the judge sees both."""
 
-    Attributes:
-        likeness: ``precision``, ``recall`` and ``frechet`` distance of the samples against the renders.
-        ceiling: the same of other renders in the place of the samples: what a perfect generator would get.
-        samples: ``frequencies`` in the samples.
-        renders: ``frequencies`` in the renders.
-    """
-
-    likeness: dict[str, float]
-    ceiling: dict[str, float]
-    samples: dict[str, dict[str, float]]
-    renders: dict[str, dict[str, float]]
+    likeness: dict[str, float]  #: ``precision``, ``recall`` and ``frechet`` distance of samples against renders
+    ceiling: dict[str, float]  #: the same of other renders in place of samples, what a perfect generator would get
+    samples: dict[str, dict[str, float]]  #: ``frequencies`` in the samples
+    renders: dict[str, dict[str, float]]  #: ``frequencies`` in the renders
 
 
 @torch.no_grad()
 def score_samples(editor: Editor, judge: Judge, n: int = 10_000, seed: int = HELD_OUT + 3, k: int = 3) -> SampleScore:
     """Compare ``n`` samples of an editor's generator with ``n`` renders, in the judge's embedding.
 
-    Both are drawn at the generator's resolution, and block by block: no more than a block of pictures is held.
-
-    Args:
-        editor: its generator is sampled, at the truncation of its domain.
-        judge: reads the attributes, and gives the features for ``precision_recall`` and ``frechet_distance``.
-        n: well above the 256 features, or the Fréchet distance says little.
-        seed: of latents and renders; other renders take the next one.
-        k: which neighbour the balls of ``precision_recall`` reach to.
-
-    Raises:
-        ValueError: if n is no more than k.
+    Both are drawn at the generator's resolution, and block by block: no more than a block of pictures is held. Samples
+    have the truncation of the domain. Latents and renders are of ``seed``, other renders of the next.
+    ``n`` is well above the 256 features, or the Fréchet distance says little; ``k`` is that of ``precision_recall``.
     """
     world, generator = judge.world, editor.generator
 
@@ -195,9 +165,8 @@ def score_samples(editor: Editor, judge: Judge, n: int = 10_000, seed: int = HEL
     others, _ = look(painted, second, "other renders")
     z = latents(n, generator.z_dim, seed)
     drawn, of_samples = look(lambda z: generator(z, editor.domain.truncation), z, "samples")
-    return SampleScore(
-        likeness(drawn), likeness(others), frequencies(world, of_samples), frequencies(world, of_renders)
-    )
+    shares = frequencies(world, of_samples), frequencies(world, of_renders)
+    return SampleScore(likeness(drawn), likeness(others), *shares)
 
 
 def switched(goal: Goal, n: int, z_dim: int, seed: int = HELD_OUT + 4) -> tuple[Tensor, Tensor]:
@@ -219,11 +188,8 @@ def switched(goal: Goal, n: int, z_dim: int, seed: int = HELD_OUT + 4) -> tuple[
 def labels(goals: Iterable[Goal], factors: Tensor) -> dict[str, Tensor]:
     """Labels (B,) of pictures by each goal's prompt, for ``baselines.LinearBoundary``.
 
-    1 for pictures that show the goal, 0 for those that do not, NaN where something hides what it is about.
-
-    Args:
-        goals: attribute values of one world.
-        factors: (B, len(names)), given or read by the judge.
+    1 for pictures that show the goal, 0 for those that do not, NaN where something hides what it is about; factors
+    (B, len(names)) are given or read by the judge.
     """
     out = {}
     for goal in goals:
@@ -237,19 +203,16 @@ def labels(goals: Iterable[Goal], factors: Tensor) -> dict[str, Tensor]:
 def score_inversion(editor: Editor, judge: Judge, n: int = 200, seed: int = HELD_OUT + 2) -> dict[str, float]:
     """What is left of held-out renders after inversion, and what edits do to them then.
 
-    Returns:
-        ``kept``: share of the attributes that are there or not, or one of several, which the judge reads as before;
-        ``kept_<name>`` for each; ``difference``: mean absolute, of pixels in [-1, 1]; and ``summary`` of the edits.
+    ``kept`` is the share of the attributes that are there or not, or one of several, which the judge reads as before,
+    ``kept_<name>`` that of each, ``difference`` the mean absolute one of pixels in [-1, 1]; then comes the ``summary``.
     """
     table = judge.world.table
     image, _ = held_out(judge.world, n, editor.generator.resolution, seed)
     image, latent = image.to(editor.device), editor.invert(image)
     before, after = judge.read(image), judge.read(latent.tensor.clamp(-1, 1))
     seen = table.visible(before)
-    same = {
-        name: (table.column(before, name) == table.column(after, name))[table.column(seen, name)]
-        for name in (*table.binary, *table.choice)
-    }
+    kept = {name: table.column(before, name) == table.column(after, name) for name in (*table.binary, *table.choice)}
+    same = {name: equal[table.column(seen, name)] for name, equal in kept.items()}
     return {
         "kept": float(torch.cat(list(same.values())).float().mean()),
         "difference": float((latent.tensor - image).abs().mean()),

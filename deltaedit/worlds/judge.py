@@ -17,7 +17,7 @@ from deltaedit.devices import half_precision
 from deltaedit.domains import find
 from deltaedit.editor import Editor
 from deltaedit.files import read_module, write_tensors
-from deltaedit.loop import Step, fit, learning_rate
+from deltaedit.loop import Step, descend, fit, learning_rate
 from deltaedit.worlds import named
 from deltaedit.worlds.pool import Pool
 from deltaedit.worlds.table import Binary, Choice, Table
@@ -45,14 +45,8 @@ class Judge(nn.Module):
         w = config.width
         blocks: list[nn.Module] = [nn.Conv2d(3, w, 5, 2, 2), nn.BatchNorm2d(w), nn.ReLU()]
         for a, b in ((w, 2 * w), (2 * w, 4 * w), (4 * w, 4 * w)):
-            blocks += [
-                nn.Conv2d(a, b, 3, 2, 1),
-                nn.BatchNorm2d(b),
-                nn.ReLU(),
-                nn.Conv2d(b, b, 3, 1, 1),
-                nn.BatchNorm2d(b),
-                nn.ReLU(),
-            ]
+            for before, stride in ((a, 2), (b, 1)):
+                blocks += [nn.Conv2d(before, b, 3, stride, 1), nn.BatchNorm2d(b), nn.ReLU()]
         self.body = nn.Sequential(*blocks)
         self.embed = nn.Linear(4 * w * (config.resolution // 16) ** 2, 256)
         self.head = nn.Linear(256, sum(world.table.outputs))
@@ -135,16 +129,7 @@ class Judge(nn.Module):
 
     @classmethod
     def load(cls, path: str | Path, device: str | torch.device = "cpu", world: World | None = None) -> Judge:
-        """Read what ``save`` wrote, in evaluation mode.
-
-        Args:
-            path: the file.
-            device: where the judge will live.
-            world: whose attributes it must read; by default those of the world that it was trained on.
-
-        Raises:
-            ValueError: if the file is missing or another model, or the judge is one of another world.
-        """
+        """Read what ``save`` wrote, in evaluation mode; raises ``ValueError`` if it is none, or none of ``world``."""
 
         def build(meta: dict[str, Any]) -> Judge:
             name = meta.get("world", "portraits")  # the first judge's file names none
@@ -165,11 +150,7 @@ class Judge(nn.Module):
 def judge_loss(table: Table, out: dict[str, Tensor], factors: Tensor, seen: Tensor) -> Tensor:
     """Sum over attributes of cross entropy or squared error, of those that can be seen.
 
-    Args:
-        table: the world's.
-        out: what ``Judge.forward`` gave.
-        factors: (B, len(names)) the truth.
-        seen: (B, len(names)) bool, see ``World.visible``.
+    ``out`` is what ``Judge.forward`` gave, ``factors`` (B, len(names)) the truth, ``seen`` its ``World.visible``.
     """
     total = factors.new_zeros(())
     for k, name in enumerate(table.names):
@@ -201,18 +182,8 @@ def train_judge(
 ) -> tuple[Judge, list[dict[str, float]]]:
     """Train on a pool of pictures; returns the judge and the log."""
     step_fn, carries = judge_step(pool, config)
-    log = fit(
-        step_fn,
-        config.steps,
-        name="judge",
-        folder=folder,
-        seed=config.seed,
-        device=pool.z.device,
-        describes=asdict(config),
-        carries=carries,
-        save_every=250,
-        stop_after=stop_after,
-    )
+    run = {"name": "judge", "folder": folder, "seed": config.seed, "device": pool.z.device, "stop_after": stop_after}
+    log = fit(step_fn, config.steps, carries=carries, describes=asdict(config), save_every=250, **run)
     return carries["judge"].eval(), log
 
 
@@ -227,17 +198,13 @@ def judge_step(pool: Pool, config: JudgeTraining = JudgeTraining()) -> tuple[Ste
     optimizer = torch.optim.AdamW(judge.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
 
     def step_fn(step: int, rng: torch.Generator) -> dict[str, Tensor]:
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, config.steps, config.lr)
         index = torch.randint(len(pool), (config.batch_size,), generator=rng, device=device)
         image = _roughen(pool.images(index), rng)
         with half_precision(device):
             out = judge(image.to(memory_format=torch.channels_last))
         factors = pool.factors[index]
         loss = judge_loss(pool.world.table, out, factors, pool.world.visible(factors))
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
+        descend(optimizer, loss, learning_rate(step, config.steps, config.lr))
         return {"loss": loss}
 
     return step_fn, {"judge": judge, "optimizer": optimizer}
@@ -255,8 +222,7 @@ def _roughen(image: Tensor, rng: torch.Generator) -> Tensor:
 def accuracy(judge: Judge, image: Tensor, factors: Tensor) -> dict[str, float]:
     """How well the judge reads pictures whose factors are known, by attribute, where they can be seen.
 
-    Returns:
-        The share read right for a Binary or a Choice; the coefficient of determination R² for a Scale.
+    It is the share read right for a Binary or a Choice; the coefficient of determination R² for a Scale.
     """
     table = judge.world.table
     read, seen = judge.read(image), table.visible(factors)

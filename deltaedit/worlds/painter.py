@@ -30,18 +30,9 @@ BACKGROUNDS = rgb("blue 64 81 94, green 68 86 69, pink 97 74 79, yellow 98 90 62
 
 
 def render(world: World, factors: Tensor, resolution: int = 64) -> Tensor:
-    """Paint pictures of a world.
+    """Paint factors (B, len(names)), see :mod:`deltaedit.worlds.table`: (B, 3, resolution, resolution) in [-1, 1].
 
-    Args:
-        world: whose painter and parts.
-        factors: (B, len(names)), see :mod:`deltaedit.worlds.table`.
-        resolution: height and width in pixels.
-
-    Returns:
-        Images (B, 3, resolution, resolution) in [-1, 1], on the device of the factors.
-
-    Raises:
-        ValueError: when the factors have another width than the table, or the resolution is not positive.
+    Raises ``ValueError`` when the factors have another width than the table, or the resolution is not positive.
     """
     if factors.ndim != 2 or factors.shape[1] != len(world.table.names):
         raise ValueError(f"Factors must have shape (B, {len(world.table.names)}), got {tuple(factors.shape)}.")
@@ -56,7 +47,7 @@ def render(world: World, factors: Tensor, resolution: int = 64) -> Tensor:
 class Painter:
     """The canvas (B, 3, H, W) in [0, 1], the coordinates (1, H, W), and the factors ``f`` as (B, 1, 1) by name."""
 
-    glow = 0.0  # how far above the middle the background is light
+    glow = 0.0  #: how far above the middle the background is light
 
     def __init__(self, world: World, factors: Tensor, resolution: int) -> None:
         self.world = world
@@ -77,9 +68,9 @@ class Painter:
         table = torch.tensor([colors[option] for option in options], device=self.canvas.device)
         return table[getattr(self.f, name).view(-1).round().long().clamp(0, len(options) - 1)]
 
-    def cover(self, distance: Tensor, softness: float = 1.0) -> Tensor:
+    def cover(self, distance: Tensor) -> Tensor:
         """Coverage in [0, 1] of a shape from its signed distance, negative inside."""
-        return torch.sigmoid((distance * (-self.sharpness / softness)).clamp(-16, 16))  # no slow denormal numbers
+        return torch.sigmoid((distance * -self.sharpness).clamp(-16, 16))  # no slow denormal numbers
 
     def blur(self, distance: Tensor, width: float) -> Tensor:
         """Coverage with an edge of a given width in picture units, whatever the resolution."""

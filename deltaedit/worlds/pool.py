@@ -20,19 +20,12 @@ BLOCK = 64  # pictures of 64 px painted at a time: small enough to stay in a pro
 
 @dataclass(frozen=True)
 class Pool:
-    """Pictures of a world on a device: latents, their factors, and their pictures as bytes.
-
-    Attributes:
-        world: what they are pictures of.
-        z: (n, z_dim) standard normal latents.
-        factors: (n, len(names)) what each latent stands for.
-        pictures: (n, 3, H, W) uint8.
-    """
+    """Pictures of a world on a device: latents, their factors, and their pictures as bytes."""
 
     world: World
-    z: Tensor
-    factors: Tensor
-    pictures: Tensor
+    z: Tensor  #: (n, z_dim), standard normal latents
+    factors: Tensor  #: (n, len(names)), what each latent stands for
+    pictures: Tensor  #: (n, 3, H, W), uint8
 
     def __len__(self) -> int:
         return len(self.z)
@@ -40,11 +33,6 @@ class Pool:
     def images(self, index: Tensor) -> Tensor:
         """Pictures of some rows as images (B, 3, H, W) in [-1, 1]."""
         return self.pictures[index].float().div_(127.5).sub_(1)
-
-
-def to_bytes(image: Tensor) -> Tensor:
-    """Images in [-1, 1] as uint8, rounded."""
-    return ((image.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 
 def latents(n: int, z_dim: int, seed: int) -> Tensor:
@@ -56,7 +44,8 @@ def latents(n: int, z_dim: int, seed: int) -> Tensor:
 @torch.no_grad()
 def paint(world: World, factors: Tensor, resolution: int) -> Tensor:
     """Render many pictures block by block, uint8 (n, 3, resolution, resolution)."""
-    return torch.cat([to_bytes(part) for part in renders(world, factors, resolution)])
+    parts = renders(world, factors, resolution)
+    return torch.cat([((part.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8) for part in parts])
 
 
 def renders(world: World, factors: Tensor, resolution: int) -> Iterator[Tensor]:
@@ -76,13 +65,8 @@ def open_pool(
 ) -> Pool:
     """Open a pool in a folder, painting what is missing.
 
-    A killed run goes on where it was; of two that start together one paints, and the other waits.
-
-    Args:
-        world: what to paint.
-        folder: where pools are kept; the file's name holds world, resolution, z_dim and seed.
-        n: number of pictures.
-        device: where they will live; on the CPU the pictures stay on disk, mapped into memory.
+    A killed run goes on where it was; of two that start together one paints, and the other waits. A file's name holds
+    world, resolution, z_dim and seed. On the CPU the pictures stay on disk, mapped into memory.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

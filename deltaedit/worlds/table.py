@@ -17,35 +17,27 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Binary:
-    """Something that is there or not, with probability ``p``.
-
-    Attributes:
-        yes: phrases for «it is there»; the first is the canonical one.
-        no: phrases for «it is not», each said after «with».
-        form: how a phrase joins a sentence: "adjective" before the noun, "with" after it and «with», or "after" it as
-            it stands; of a Choice also "noun", in its place.
-    """
+    """Something that is there or not, with probability ``p``."""
 
     name: str
     p: float
-    yes: tuple[str, ...]
-    no: tuple[str, ...] = ()
+    yes: tuple[str, ...]  #: phrases for «it is there»; the first is the canonical one
+    no: tuple[str, ...] = ()  #: phrases for «it is not», each said after «with»
     form: str = "with"
+    """How a phrase joins a sentence, "adjective" before the noun, "with" after it and «with», or "after" it as it
+    stands; of a Choice also "noun", in its place."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One of several options; ``options`` maps each to its weight and ``words`` to its phrases.
-
-    Attributes:
-        adjectives: for some options other phrases, said before the noun: «black cat», beside «cat with black fur».
-    """
+    """One of several options."""
 
     name: str
-    options: dict[str, float]
-    words: dict[str, tuple[str, ...]]
+    options: dict[str, float]  #: with their weights
+    words: dict[str, tuple[str, ...]]  #: phrases for each
     form: str = "with"
     adjectives: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """For some options other phrases, said before the noun, «black cat» beside «cat with black fur»."""
 
     def facts(self, option: str) -> tuple[tuple[str, str], ...]:
         """All that an option is called, each phrase with its form; the canonical one first."""
@@ -55,13 +47,10 @@ class Choice:
 
 @dataclass(frozen=True)
 class Scale:
-    """A continuous factor; words are said only of its ends, below ``ends[0]`` and above ``ends[1]``.
-
-    ``bands`` are intervals drawn with the given weights, uniform within.
-    """
+    """A continuous factor; words are said only of its ends, below ``ends[0]`` and above ``ends[1]``."""
 
     name: str
-    bands: tuple[tuple[float, float, float], ...]  # (weight, from, to)
+    bands: tuple[tuple[float, float, float], ...]  #: (weight, from, to), uniform within
     low: tuple[str, ...] = ()
     high: tuple[str, ...] = ()
     ends: tuple[float, float] = (0.25, 0.75)
@@ -76,8 +65,7 @@ class Scale:
 def shows(a: Binary | Choice | Scale, value: bool | str, number: Tensor | float) -> Tensor | bool:
     """Whether an attribute's number, or each of them (B,), stands for a value.
 
-    Args:
-        value: a truth value for a Binary; an option for a Choice; «low» or «high», an end, for a Scale.
+    That is a truth value for a Binary; an option for a Choice; «low» or «high», an end, for a Scale.
     """
     if isinstance(a, Binary):
         return (number > 0.5) == bool(value)
@@ -96,14 +84,8 @@ def words(text: str) -> tuple[str, ...]:
 
 
 EYE_SIZES = words("small eyes, narrow eyes, tiny eyes"), words("big eyes, large eyes, huge eyes")
-YAW = Scale(
-    "yaw",
-    ((1.0, -1.0, 1.0),),
-    words("looking left, turned to the left"),
-    words("looking right, turned to the right"),
-    ends=(-0.5, 0.5),
-    form="after",
-)
+TURNS = words("looking left, turned to the left"), words("looking right, turned to the right")
+YAW = Scale("yaw", ((1.0, -1.0, 1.0),), *TURNS, ends=(-0.5, 0.5), form="after")
 """How far a head is turned."""
 
 
@@ -120,17 +102,13 @@ def _nothing(columns: dict[str, Tensor]) -> dict[str, Tensor]:
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """The attributes of one world.
-
-    Attributes:
-        attributes: its rows.
-        resolve: given all columns (B,) by name, those that another value takes, since some things exclude each other.
-        hidden: given all columns (B,) by name, where attributes cannot be seen, bool (B,), by name.
-    """
+    """The attributes of one world; its functions take all columns (B,) by name."""
 
     attributes: tuple[Binary | Choice | Scale, ...]
     resolve: Callable[[dict[str, Tensor]], dict[str, Tensor]] = _nothing
+    """Columns that take another value, since some things exclude each other, by name."""
     hidden: Callable[[dict[str, Tensor]], dict[str, Tensor]] = _nothing
+    """Where attributes cannot be seen, bool (B,), by name."""
 
     def _of(self, kind: type) -> tuple[str, ...]:
         return tuple(a.name for a in self.attributes if isinstance(a, kind))
@@ -214,10 +192,7 @@ class Table:
         return self.from_uniform(torch.rand(n, len(self.names), generator=generator, device=device))
 
     def from_uniform(self, u: Tensor) -> Tensor:
-        """Turn independent uniform numbers (B, len(names)) in [0, 1] into the factors of pictures that can exist.
-
-        What excludes each other is resolved.
-        """
+        """Turn independent uniform numbers (B, len(names)) in [0, 1] into the factors of pictures that can exist."""
         columns: dict[str, Tensor] = {}
         for k, a in enumerate(self.attributes):
             v = u[:, k]
@@ -241,10 +216,8 @@ class Table:
         """The picture that a latent stands for; the latent's length does not matter, only its direction.
 
         Scales and binary attributes are read off one dimension each, through the normal distribution; a choice takes
-        one dimension an option and goes to the largest (Gumbel's trick): a generator need not learn a staircase.
-
-        Args:
-            z: (B, Z) standard normal, Z ≥ ``z_used``; what is beyond is ignored.
+        one dimension an option and goes to the largest (Gumbel's trick): a generator need not learn a staircase. Of z
+        (B, Z), standard normal, what is beyond ``z_used`` is ignored.
         """
         u = torch.special.ndtr(self._unit(z)).clamp(1e-6, 1 - 1e-6)
         columns, at = [], 0

@@ -47,15 +47,8 @@ RESOLUTION = 64
 PERCEPTION = JudgeTraining(model=JudgeConfig(width=24), seed=2000)
 """The network of the generator's perceptual distance: like the judge, but another one, so that none grades itself."""
 PARTS = ("judge", "clip", "generator", "domain", "encoder")
-MAPPER = MapperTraining(
-    steps=4000,
-    batch_size=256,
-    lr=0.2,
-    warmup=100,
-    cooldown=0.5,
-    standardize=True,
-    mapper=MapperConfig(hidden=256, last_activation=False),
-)
+LINEAR = MapperConfig(hidden=256, last_activation=False)
+MAPPER = MapperTraining(steps=4000, batch_size=256, lr=0.2, warmup=100, cooldown=0.5, standardize=True, mapper=LINEAR)
 """A miniature's mapper: unlike the paper's its last layer is linear, and channels count in their own spread."""
 DIFFERENCES = "relevance-differences.safetensors"
 """StyleCLIP's estimate, by finite differences: kept for comparison, beside the regression that edits take."""
@@ -74,10 +67,7 @@ def rounded(values: dict[str, float]) -> dict[str, float]:
 
 
 def write_card(folder: Path, name: str, device: torch.device, log: list[dict[str, float]], **about: Any) -> None:
-    """Write ``<name>.card.json``: everything a reader must know to trust a model or to make it again.
-
-    That is ``data``, ``objective``, ``recipe`` and what was ``measured``, then the log as a curve, and the machine.
-    """
+    """Write ``<name>.card.json``: everything a reader must know to trust a model or to make it again."""
     every = max(1, len(log) // 150)
     thin = [row for k, row in enumerate(log) if not k % every or "binary" in row or row is log[-1]]
     card = {"model": name, **about, "curve": thin, **surroundings(device)}
@@ -123,8 +113,7 @@ def drawn_as_asked(
 ) -> tuple[dict[str, float], float]:
     """What the judge reads in pictures of held-out latents, against what those stand for; see ``accuracy``.
 
-    Returns:
-        The shares by attribute, and the Fréchet distance to the embeddings of pictures in ``real``; 0 without.
+    The second is the Fréchet distance to the embeddings of pictures in ``real``; 0 without.
     """
     z = latents(n, generator.z_dim, evaluate.HELD_OUT).to(generator.w_avg.device)
     image = torch.cat([generator(block).clamp(-1, 1) for block in z.split(64)])
@@ -208,16 +197,14 @@ def make_encoder(pool: Pool, runs: Path, out: Path, config: EncoderTraining = En
     write_card(out, "encoder", pool.z.device, log, data=data, objective=objective, recipe=recipe, measured=measured)
 
 
-def make_domain(
-    world: World, runs: Path, out: Path, device: torch.device, pictures: int = 20_000, config: MapperTraining = MAPPER
-) -> None:
+def make_domain(world: World, runs: Path, out: Path, device: torch.device) -> None:
     """Extract features, train the mapper, estimate relevance, calibrate, and write the domain with its card."""
     generator = Generator.load(out / GENERATOR, device).to(memory_format=torch.channels_last)
     clip = ClipEncoder.load(out / CLIP, device)
     judge = Judge.load(out / JUDGE, device, world)
     place = runs / f"features-{generator.fingerprint()}-{clip.fingerprint()}"
-    store = extract_features(generator, clip, pictures, place)
-    mapper = train_mapper(store, config, device=device)
+    store = extract_features(generator, clip, 20_000, place)
+    mapper = train_mapper(store, MAPPER, device=device)
     domain = Domain(world.name, world.neutral, tail=TAIL, world=world.name)
     editor = Editor(generator, clip, mapper, estimate_relevance(store), domain)
     grid = effects.calibrate(editor, judge, editor.sample(seed=evaluate.HELD_OUT + 1, n=48), world.goals)
@@ -234,7 +221,7 @@ def make_domain(
     kept = ("success", "leakage", "flips", "n")
     edits = {score.goal.prompt: rounded({name: getattr(score, name) for name in kept}) for score in scores}
     measured = {**effects.summary(scores), "leakage": effects.by_attribute(scores), "calibration": grid, "edits": edits}
-    recipe, log = asdict(config), mapper.history
+    recipe, log = asdict(MAPPER), mapper.history
     write_card(out, "mapper", device, log, data=data, objective=objective, recipe=recipe, measured=measured)
 
 

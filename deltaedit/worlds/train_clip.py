@@ -27,33 +27,21 @@ CONFIG = Path(__file__).parent / "clip_config"
 
 @dataclass(frozen=True)
 class Lessons:
-    """What the captions of some steps say.
+    """What the captions of some steps say."""
 
-    Attributes:
-        until: first step after these lessons.
-        facts: how many facts a caption names, from and to.
-        negation: share of facts that say what is not there. A word said as often of its absence as of its presence
-            means nothing to a model that does not yet read «no», so there are none while small things are learnt.
-        alike: whether batches are made of groups that share what is seen first (``World.coarse``), so that lips, brows
-            and beards are what is left to tell their pictures apart.
-    """
-
-    until: int
-    facts: tuple[int, int]
+    until: int  #: first step after these lessons
+    facts: tuple[int, int]  #: how many facts a caption names, from and to
     negation: float
+    """Share of facts that say what is not there. A word said as often of its absence as of its presence means nothing
+    to a model that does not yet read «no», so there are none while small things are learnt."""
     alike: bool
+    """Whether batches are made of groups that share what is seen first (``World.coarse``), so that lips, brows and
+    beards are what is left to tell their pictures apart."""
 
 
 @dataclass(frozen=True)
 class ClipTraining:
-    """How the miniature's CLIP is trained; one recipe for CPU and CUDA.
-
-    Attributes:
-        words: weight of a second loss beside the contrastive one: which words does the picture's whole description
-            have (Joulin et al. 2016, arXiv:1511.02251)? Real CLIPs see hundreds of millions of pairs; with less than
-            one million the contrastive loss alone sees hair and hats, and never gets to lips and brows. Its layer is
-            thrown away afterwards.
-    """
+    """How the miniature's CLIP is trained; one recipe for CPU and CUDA."""
 
     model: str = "miniature-clip"
     lessons: tuple[Lessons, ...] = (
@@ -62,6 +50,9 @@ class ClipTraining:
         Lessons(3400, (2, 8), 0.15, True),
     )
     words: float = 1.0
+    """Weight of a second loss beside the contrastive one, which words does the picture's whole description have (Joulin
+    et al. 2016, arXiv:1511.02251)? Real CLIPs see hundreds of millions of pairs; with less than one million the
+    contrastive loss alone sees hair and hats, and never gets to lips and brows. Its layer is thrown away afterwards."""
     batch_size: int = 256
     group_size: int = 32
     lr: float = 1e-3
@@ -78,11 +69,6 @@ class ClipTraining:
 def whole_descriptions(world: World, factors: Tensor, rng: random.Random) -> list[str]:
     """Captions that name all there is to see, and nothing that is not there."""
     return world.captions(factors, rng, 99, 99, negation=0.0)
-
-
-def vocabulary_of(world: World, factors: Tensor) -> list[str]:
-    """The words of many whole descriptions, sorted."""
-    return sorted({word for text in whole_descriptions(world, factors, random.Random(0)) for word in _split(text)})
 
 
 def words_in(texts: list[str], vocabulary: dict[str, int]) -> Tensor:
@@ -120,24 +106,12 @@ def train_clip(
 
     What the world keeps apart no caption names together, nor does a whole description: another run than one without.
 
-    Args:
-        pool: pictures and factors, on the device to train on.
-        folder: for the checkpoint; a run that was killed goes on from it to the same result.
+    A run that was killed goes on from the checkpoint in ``folder`` to the same result.
     """
     step_fn, carries = clip_step(pool, config)
-    describes = asdict(config) | ({"apart": pool.world.apart} if pool.world.apart else {})
-    log = fit(
-        step_fn,
-        config.steps,
-        name="CLIP",
-        folder=folder,
-        seed=config.seed,
-        device=pool.z.device,
-        describes=describes,
-        carries=carries,
-        save_every=250,
-        stop_after=stop_after,
-    )
+    described = asdict(config) | ({"apart": pool.world.apart} if pool.world.apart else {})
+    run = {"name": "CLIP", "folder": folder, "seed": config.seed, "device": pool.z.device, "stop_after": stop_after}
+    log = fit(step_fn, config.steps, carries=carries, describes=described, save_every=250, **run)
     return carries["average"].eval(), log
 
 
@@ -153,17 +127,15 @@ def clip_step(pool: Pool, config: ClipTraining = ClipTraining()) -> tuple[Step, 
     model.visual.to(memory_format=torch.channels_last)
     average = copy.deepcopy(model).requires_grad_(False)
     contrast = open_clip.loss.ClipLoss()
-    vocabulary = {word: k for k, word in enumerate(vocabulary_of(world, pool.factors[:4096]))}
+    many = whole_descriptions(world, pool.factors[:4096], random.Random(0))
+    vocabulary = {word: k for k, word in enumerate(sorted({word for text in many for word in _split(text)}))}
     names_words = nn.Linear(model.visual.output_dim, len(vocabulary), device=device)
     parameters = [*model.parameters(), *names_words.parameters()]
-    decayed = [p for p in parameters if p.ndim > 1]
-    kept = [p for p in parameters if p.ndim <= 1]
-    optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": config.weight_decay}, {"params": kept, "weight_decay": 0.0}],
-        lr=config.lr,
-        betas=(0.9, 0.98),
-        fused=True,
-    )
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.98), fused=True)
     statistics = (model.visual.image_mean, model.visual.image_std)
     mean, std = (torch.tensor(values, device=device)[:, None, None] for values in statistics)
     # On a processor fused attention in bfloat16 is slower than its parts one by one, backwards most of all.
@@ -174,7 +146,7 @@ def clip_step(pool: Pool, config: ClipTraining = ClipTraining()) -> tuple[Step, 
             group["lr"] = learning_rate(step, config.steps, config.lr)
         lesson = next(lesson for lesson in config.lessons if step < lesson.until)
         if lesson.alike:
-            index = alike(groups, config.batch_size, config.group_size, rng)
+            index = alike(same, config.batch_size, config.group_size, rng)
         else:
             index = torch.randint(len(pool), (config.batch_size,), generator=rng, device=device)
         rand = random.Random(f"{config.seed}/{step}")
@@ -202,5 +174,5 @@ def clip_step(pool: Pool, config: ClipTraining = ClipTraining()) -> tuple[Step, 
             hit = (image_feature @ text_feature.float().T).argmax(1) == torch.arange(len(index), device=device)
         return {"loss": loss, "words": naming, "retrieval": hit.float().mean(), "scale": model.logit_scale.exp()}
 
-    groups = groups_of(world, pool.factors)
+    same = groups_of(world, pool.factors)
     return step_fn, {"model": model, "average": average, "words": names_words, "optimizer": optimizer}

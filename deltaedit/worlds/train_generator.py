@@ -19,9 +19,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from deltaedit.devices import half_precision
-from deltaedit.loop import Step, fit, learning_rate
+from deltaedit.loop import Step, descend, fit, learning_rate
 from deltaedit.stylegan2 import Discriminator, Generator, GeneratorConfig
 from deltaedit.worlds.judge import Judge, judge_loss
 from deltaedit.worlds.pool import Pool
@@ -38,34 +39,23 @@ MAPPING_SPEED = 0.01
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of the training at one resolution.
-
-    Attributes:
-        regression: weight of the distance to the painter's picture of the same latent.
-        perceptual: weight of ``perceptual_distance`` within it.
-        adversarial: weight of the adversarial loss.
-    """
+    """A part of the training at one resolution."""
 
     resolution: int
     steps: int
     batch_size: int = 32
     lr: float = 5e-3
-    regression: float = 1.0
-    perceptual: float = 0.0
-    adversarial: float = 0.0
+    regression: float = 1.0  #: weight of the distance to the painter's picture of the same latent
+    perceptual: float = 0.0  #: weight of ``perceptual_distance`` within it
+    adversarial: float = 0.0  #: weight of the adversarial loss
 
 
 @dataclass(frozen=True)
 class GeneratorTraining:
-    """How the generator is trained; one recipe for CPU and CUDA.
-
-    Attributes:
-        mapping_steps: of ``teach_mapping``, before all stages; 0 leaves the mapping to the stages.
-        compile: ``torch.compile`` the generator, where there is a C++ compiler: a third more pictures per second.
-    """
+    """How the generator is trained; one recipe for CPU and CUDA."""
 
     model: GeneratorConfig = MINIATURE
-    mapping_steps: int = 20_000
+    mapping_steps: int = 20_000  #: of ``teach_mapping``, before all stages; 0 leaves the mapping to the stages
     stages: tuple[Stage, ...] = (
         Stage(16, 1500, 64, 1e-2),
         Stage(32, 3000, 32, 1e-2),
@@ -81,7 +71,7 @@ class GeneratorTraining:
     style_mixing: float = 0.9
     discriminator_lr: float = 2e-3
     ema: float = 0.998
-    compile: bool = False
+    compile: bool = False  #: ``torch.compile``, where there is a C++ compiler; a third more pictures per second
     seed: int = 0
 
 
@@ -107,28 +97,15 @@ def teach_mapping(
     optimizer = torch.optim.Adam(parameters, lr=lr, betas=(0.9, 0.99), fused=True)
 
     def step_fn(step: int, rng: torch.Generator) -> dict[str, Tensor]:
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, steps, lr)
         z = torch.randn(batch_size, generator.z_dim, generator=rng, device=device)
         w, factors = generator.mapping(z), world.factors_from_z(z)
         loss = judge_loss(world.table, world.table.by_name(read(w)), factors, torch.ones_like(factors))
-        optimizer.zero_grad(set_to_none=True)
-        (loss + 0.3 * w.square().mean()).backward()
-        optimizer.step()
+        descend(optimizer, loss + 0.3 * w.square().mean(), learning_rate(step, steps, lr))
         return {"loss": loss, "length": w.square().mean().sqrt()}
 
     carries = {"mapping": generator.mapping_network, "read": read, "optimizer": optimizer}
-    return fit(
-        step_fn,
-        steps,
-        name="mapping",
-        folder=folder,
-        seed=seed,
-        device=device,
-        carries=carries,
-        describes=asdict(generator.config) | {"lr": lr},
-        stop_after=stop_after,
-    )
+    run = {"name": "mapping", "folder": folder, "seed": seed, "device": device, "stop_after": stop_after}
+    return fit(step_fn, steps, carries=carries, describes=asdict(generator.config) | {"lr": lr}, **run)
 
 
 def picture_distance(a: Tensor, b: Tensor) -> Tensor:
@@ -158,9 +135,8 @@ def perceptual_distance(network: Judge, a: Tensor, b: Tensor, step: int = 0) -> 
     if (span := a.shape[-1] - size) > 0:
         top, left = step * 29 % (span + 1), step * 47 % (span + 1)
         close = (..., slice(top, top + size), slice(left, left + size))
-        return perceptual_distance(
-            network, F.avg_pool2d(a, a.shape[-1] // size), F.avg_pool2d(b, b.shape[-1] // size)
-        ) + perceptual_distance(network, a[close], b[close])
+        whole = (F.avg_pool2d(x, a.shape[-1] // size) for x in (a, b))
+        return perceptual_distance(network, *whole) + perceptual_distance(network, a[close], b[close])
     with half_precision(a.device):
         of_a, of_b = network.features(a), network.features(b)
     total = torch.zeros((), device=a.device)
@@ -170,26 +146,17 @@ def perceptual_distance(network: Judge, a: Tensor, b: Tensor, step: int = 0) -> 
 
 
 def train_generator(
-    pools: Sequence[Pool],
-    folder: str | Path,
+    pools: Sequence[Pool],  # on the device to train on; a stage takes the smallest pictures that are large enough
+    folder: str | Path,  # for a checkpoint of each stage; a run that was killed goes on to the same result
     config: GeneratorTraining = GeneratorTraining(),
-    perception: Judge | None = None,
-    evaluate: Callable[[Generator], dict[str, float]] | None = None,
-    start: tuple[Generator, int] | None = None,
-    stop_after: int | None = None,
+    perception: Judge | None = None,  # network of the perceptual distance, where a stage asks; never the judge itself
+    evaluate: Callable[[Generator], dict[str, float]] | None = None,  # of the average, at every checkpoint, for the log
+    start: tuple[Generator, int] | None = None,  # to go on from, and how many of the stages it has behind it
+    stop_after: int | None = None,  # so many steps of this call, to pause within a stage
 ) -> tuple[Generator, list[dict[str, float]]]:
     """Train on pools of pictures, stage by stage; returns the moving average of the generator, and the log.
 
-    Args:
-        pools: latents and pictures, on the device to train on; a stage takes the smallest that are large enough.
-        folder: for a checkpoint of each stage; a run that was killed goes on to the same result.
-        perception: the network of the perceptual distance, for stages that ask for it; never the judge itself.
-        evaluate: numbers of the moving average, added to the log with every checkpoint.
-        start: a generator to go on from, and how many of the stages it has behind it.
-        stop_after: pause after so many steps of this call, within a stage.
-
-    Raises:
-        ValueError: if a stage wants a perceptual distance and no network is given, or larger pictures than there are.
+    Raises ``ValueError`` if a stage wants a perceptual distance without a network, or larger pictures than there are.
     """
     largest = max(pool.pictures.shape[-1] for pool in pools)
     if any(stage.resolution > largest for stage in config.stages):
@@ -200,11 +167,10 @@ def train_generator(
     torch.manual_seed(config.seed)
     average, behind = start or (Generator(replace(config.model, resolution=8)).to(device), 0)
     if config.mapping_steps and start is None:
-        rows = teach_mapping(
-            pools[0].world, average, Path(folder) / "mapping", config.mapping_steps, config.seed, stop_after=stop_after
-        )
+        place, steps = Path(folder) / "mapping", config.mapping_steps
+        rows = teach_mapping(pools[0].world, average, place, steps, config.seed, stop_after=stop_after)
         log += [{"stage": "mapping", **row} for row in rows]
-        if rows[-1]["step"] < config.mapping_steps:  # paused
+        if rows[-1]["step"] < steps:  # paused
             return average.eval(), log
     weights = average.state_dict()
     for k, stage in enumerate(config.stages[behind:], start=behind):
@@ -212,18 +178,9 @@ def train_generator(
         pool = min((p for p in pools if p.pictures.shape[-1] >= stage.resolution), key=lambda p: p.pictures.shape[-1])
         step_fn, carries = stage_step(pool, config, stage, weights, perception)
         average = carries["average"]
-        rows = fit(
-            step_fn,
-            stage.steps,
-            name=f"generator {stage.resolution} px",
-            folder=place,
-            seed=config.seed,
-            device=device,
-            describes=[asdict(config.model), asdict(stage)],
-            carries=carries,
-            evaluate=evaluate and partial(evaluate, average),
-            stop_after=stop_after,
-        )
+        run = {"name": f"generator {stage.resolution} px", "folder": place, "seed": config.seed, "device": device}
+        run |= {"describes": [asdict(config.model), asdict(stage)], "stop_after": stop_after}
+        rows = fit(step_fn, stage.steps, carries=carries, evaluate=evaluate and partial(evaluate, average), **run)
         weights = average.state_dict()
         log += [{"stage": k, "resolution": stage.resolution, **row} for row in rows]
         if rows[-1]["step"] < stage.steps:  # paused
@@ -237,12 +194,7 @@ def stage_step(
 ) -> tuple[Step, dict[str, Any]]:
     """The step of one stage, for ``fit``, and what it carries: "generator", its moving "average", "optimizer" and more.
 
-    Args:
-        pool: latents and pictures, on the device to train on.
-        config: how the whole is trained.
-        stage: which part of it.
-        weights: of the generator to start from, the same or a smaller one.
-        perception: the network of the perceptual distance, where the stage asks for it.
+    ``weights`` are those of the generator to start from, the same or a smaller one.
     """
     device = pool.z.device
     torch.manual_seed(config.seed)
@@ -266,8 +218,6 @@ def stage_step(
         carries |= {"discriminator": discriminator, "d_optimizer": d_optimizer, "path_length": path_length}
 
     def step_fn(step: int, rng: torch.Generator) -> dict[str, Tensor]:
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, stage.steps, stage.lr) * group["speed"]
         index = torch.randint(len(pool), (stage.batch_size,), generator=rng, device=device)
         real = pool.images(index)
         while real.shape[-1] > stage.resolution:
@@ -294,9 +244,7 @@ def stage_step(
                 rows["perceptual"] = perceptual_distance(perception, image + grain, real + grain, step)
                 rows["distance"] = rows["distance"] + stage.perceptual * rows["perceptual"]
             loss = loss + stage.regression * rows["distance"]
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
+        descend(optimizer, loss, learning_rate(step, stage.steps, stage.lr))
         keep = min(config.ema, (1 + step) / (10 + step))
         torch._foreach_lerp_(list(average.parameters()), list(generator.parameters()), 1 - keep)
         return rows
@@ -312,10 +260,9 @@ class PathLength(nn.Module):
 
     mean: Tensor
 
-    def __init__(self, decay: float = 0.01) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(()))
-        self.decay = decay
 
     def forward(self, generator: Generator, z: Tensor, rng: torch.Generator) -> Tensor:
         """The penalty, a scalar with gradients, of latents ``z`` (B, z_dim); in full precision."""
@@ -325,7 +272,7 @@ class PathLength(nn.Module):
         (slope,) = torch.autograd.grad((image * noise).sum(), w_plus, create_graph=True)  # (B, L, w_dim)
         length = slope.square().sum(2).mean(1).sqrt()
         with torch.no_grad():
-            self.mean.lerp_(length.mean(), torch.where(self.mean == 0, 1.0, self.decay))
+            self.mean.lerp_(length.mean(), torch.where(self.mean == 0, 1.0, 0.01))
         return (length - self.mean).square().mean()
 
 
@@ -343,12 +290,7 @@ def _mixed_styles(generator: Generator, config: GeneratorTraining, n: int, rng: 
 
 
 def _discriminator_step(
-    discriminator: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    fake: Tensor,
-    real: Tensor,
-    config: GeneratorTraining,
-    step: int,
+    discriminator: nn.Module, optimizer: Optimizer, fake: Tensor, real: Tensor, config: GeneratorTraining, step: int
 ) -> dict[str, Tensor]:
     with half_precision(real.device):
         loss = F.softplus(discriminator(fake).float()).mean() + F.softplus(-discriminator(real).float()).mean()
@@ -357,7 +299,5 @@ def _discriminator_step(
         real = real.detach().requires_grad_()
         (slope,) = torch.autograd.grad(discriminator(real).sum(), real, create_graph=True)
         total = total + config.r1 / 2 * config.r1_every * slope.square().sum((1, 2, 3)).mean()
-    optimizer.zero_grad(set_to_none=True)
-    total.backward()
-    optimizer.step()
+    descend(optimizer, total, config.discriminator_lr)
     return {"d": loss}

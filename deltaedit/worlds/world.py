@@ -13,19 +13,11 @@ from torch import Tensor
 
 from deltaedit.worlds import captions
 from deltaedit.worlds.painter import Color, Painter, render
-from deltaedit.worlds.table import Binary, Choice, Scale, Table, shows
+from deltaedit.worlds.table import Binary, Choice, Scale, Table, shows, words
 
 LEADS = (
-    "",
-    "a ",
-    "a photo of a ",
-    "a picture of a ",
-    "a drawing of a ",
-    "a portrait of a ",
-    "the ",
-    "this is a ",
-    "an image of a ",
-    "a close-up of a ",
+    *("", "a ", "a photo of a ", "a picture of a ", "a drawing of a ", "a portrait of a ", "the ", "this is a "),
+    *("an image of a ", "a close-up of a "),
 )
 TEMPLATES = ("{}", "a {}", "a photo of a {}", "a picture of a {}", "a portrait of a {}", "an image of a {}")
 
@@ -45,77 +37,55 @@ def asked(text: str) -> tuple[Value | tuple[str, bool | str, str], ...]:
 
 @dataclass(frozen=True)
 class Examples:
-    """What the book shows of a world, as canonical prompts where nothing else is said.
+    """What the book shows of a world, as canonical prompts where nothing else is said."""
 
-    Attributes:
-        first: for the figure that opens the book.
-        two_way: have an opposite.
-        recognised: found among many pictures, in any words of the captions.
-        channels: have a style channel of their own.
-        learned: after the training of a mapper.
-        edits: for the chapter on editing; its first two are looked at closely.
-        wordings: other ways to say ``edits[0]``, itself first; the last with a word that no caption holds.
-        pairs: asked for together.
-        removable: names of binary attributes to take off again.
-    """
+    first: tuple[str, ...]  #: for the figure that opens the book
+    two_way: tuple[str, ...]  #: have an opposite
+    recognised: tuple[str, ...]  #: found among many pictures, in any words of the captions
+    channels: tuple[str, ...]  #: have a style channel of their own
+    learned: tuple[str, ...]  #: after the training of a mapper
+    edits: tuple[str, ...]  #: for the chapter on editing; its first two are looked at closely
+    wordings: tuple[str, ...]  #: other ways to say ``edits[0]``, itself first; the last with a word no caption holds
+    pairs: tuple[tuple[str, str], ...]  #: asked for together
+    removable: tuple[str, ...]  #: names of binary attributes to take off again
 
-    first: tuple[str, ...]
-    two_way: tuple[str, ...]
-    recognised: tuple[str, ...]
-    channels: tuple[str, ...]
-    learned: tuple[str, ...]
-    edits: tuple[str, ...]
-    wordings: tuple[str, ...]
-    pairs: tuple[tuple[str, str], ...]
-    removable: tuple[str, ...]
+    @classmethod
+    def of(cls, pairs: str, **told: str) -> Examples:
+        """As a world's declaration has them: «old face, bald face», pairs «old face + bald face»."""
+        both = tuple((one, other) for one, other in (pair.split(" + ") for pair in words(pairs)))
+        return cls(pairs=both, **{name: words(text) for name, text in told.items()})
 
 
 @dataclass(frozen=True, eq=False)
 class World:
-    """The declaration of a world; all that the engine, the trainers and the book know of it.
+    """The declaration of a world; all that the engine, the trainers and the book know of it."""
 
-    Attributes:
-        name: of its package, and of the domain made from it.
-        neutral: prompt of a picture of which nothing is known.
-        nouns: what captions call what they are about, as often as listed; a function of the factors by name where it
-            depends on them.
-        merge: nouns whose phrases captions may run together: «long hair», «red hair», «long red hair».
-        table: its attributes.
-        palette: colours of a Choice's options, by name and option.
-        painter: what all ``parts`` need is in its ``prepare``.
-        parts: paint onto it one after the other, from back to front.
-        asks: attribute values that edits are measured on, those that people try first; some with a paraphrase to ask
-            by: words that captions know, in an order in which no caption has them.
-        coarse: attributes that a model sees first.
-        kept: attributes, more or less or one of several, that an edit which does not name them should leave alone.
-        identity: attributes by which a person would know a portrait again, also after an edit.
-        examples: what the book shows.
-        apart: pairs of attribute values, each its own, that no caption names together: what CLIP makes of such pairs
-            it has not read. None of them may be told by a noun, and of a pair one at most is denied with «no»: «glasses
-            and no hat» is hard for other reasons.
-        known: attributes that captions tell of all pictures, also where something covers them, as people do who know
-            whom they see: were blue eyes never told of someone in sunglasses, to ask for them would take these off.
-        leads: what captions begin with.
-        templates: sentences that a prompt is put into.
-    """
-
-    name: str
-    neutral: str
+    name: str  #: of its package, and of the domain made from it
+    neutral: str  #: prompt of a picture of which nothing is known
     nouns: tuple[str, ...] | Callable[[dict[str, float]], tuple[str, ...]]
-    merge: tuple[str, ...]
-    table: Table
-    palette: dict[str, dict[str, Color]]
-    painter: type[Painter]
-    parts: tuple[Callable[[Painter], None], ...]
+    """What captions call what they are about, as often as listed; a function of the factors by name where it depends on
+    them."""
+    merge: tuple[str, ...]  #: nouns whose phrases may run together, as «long hair», «red hair», «long red hair»
+    table: Table  #: its attributes
+    palette: dict[str, dict[str, Color]]  #: colours of a Choice's options, by name and option
+    painter: type[Painter]  #: what all ``parts`` need is in its ``prepare``
+    parts: tuple[Callable[[Painter], None], ...]  #: paint onto it one after the other, from back to front
     asks: tuple[Value | tuple[str, bool | str, str], ...]
-    coarse: tuple[str, ...]
-    kept: tuple[str, ...]
-    identity: tuple[str, ...]
-    examples: Examples
+    """Attribute values that edits are measured on, those that people try first; some with a paraphrase to ask by, words
+    that captions know, in an order in which no caption has them."""
+    coarse: tuple[str, ...]  #: attributes that a model sees first
+    kept: tuple[str, ...]  #: more or less, or one of several; what an edit that does not name them should leave alone
+    identity: tuple[str, ...]  #: attributes by which a person would know a portrait again, also after an edit
+    examples: Examples  #: what the book shows
     apart: tuple[tuple[Value, Value], ...] = ()
+    """Pairs of attribute values, each its own, that no caption names together; what CLIP makes of such pairs it has not
+    read. None of them may be told by a noun, and of a pair one at most is denied with «no»: «glasses and no hat» is
+    hard for other reasons."""
     known: tuple[str, ...] = ()
-    leads: tuple[str, ...] = LEADS
-    templates: tuple[str, ...] = TEMPLATES
+    """Attributes that captions tell of all pictures, also where something covers them, as people do who know whom they
+    see: were blue eyes never told of someone in sunglasses, to ask for them would take these off."""
+    leads: tuple[str, ...] = LEADS  #: what captions begin with
+    templates: tuple[str, ...] = TEMPLATES  #: sentences that a prompt is put into
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Draw the factors of ``n`` pictures, (n, len(names)), on the generator's device."""
@@ -193,16 +163,12 @@ class World:
 
 @dataclass(frozen=True)
 class Goal:
-    """What an edit is after: an attribute's value in a world, with the prompt that asks for it.
-
-    Attributes:
-        paraphrase: what to ask by in place of the canonical prompt, if anything.
-    """
+    """What an edit is after: an attribute's value in a world, with the prompt that asks for it."""
 
     world: World = field(repr=False)
     name: str
     value: bool | str
-    paraphrase: str = ""
+    paraphrase: str = ""  #: what to ask by in place of the canonical prompt, if anything
 
     @property
     def canonical(self) -> str:

@@ -136,32 +136,20 @@ WORLD = World(
     coarse=words("species, fur_color, pattern, background"),
     kept=words("fur_color, eye_color, nose_color, head_width, background"),
     identity=words("yaw, species, fur_color, pattern, head_width, jaw, eye_color, nose_color, background"),
-    examples=Examples(
-        first=words(
-            "cat, dog, happy pet, pet with floppy ears, pet with blue eyes, pet with orange fur, pet with striped fur, "
-            "pet with its tongue out, pet with a hat"
-        ),
-        two_way=words("happy pet, young pet, pet with big ears, pet with fluffy fur"),
-        recognised=words(
-            "kitten, pet with spotted fur, pet with a hat, dog with floppy ears, pet with glasses, sad pet"
-        ),
-        channels=words("pet with floppy ears, happy pet, pet with a hat, pet with orange fur, pet with blue eyes"),
-        learned=words("happy pet, dog, pet with floppy ears, pet with a hat, pet with orange fur"),
-        edits=words(
-            "pet with glasses, happy pet, cat, pet with floppy ears, pet with a hat, pet with a scarf, "
-            "pet with orange fur"
-        ),
-        wordings=words(
-            "pet with glasses, animal with spectacles, a portrait of a dog with eyeglasses, spectacles, "
-            "a pet behind two lenses, bespectacled hound"
-        ),
-        pairs=(
-            ("pet with glasses", "pet with a bow"),
-            ("pet with a hat", "happy pet"),
-            ("pet with orange fur", "pet with striped fur"),
-            ("cat", "young pet"),
-        ),
-        removable=words("glasses, scarf, hat, whiskers, fluffy, bow"),
+    examples=Examples.of(
+        first="cat, dog, happy pet, pet with floppy ears, pet with blue eyes, pet with orange fur, "
+        "pet with striped fur, pet with its tongue out, pet with a hat",
+        two_way="happy pet, young pet, pet with big ears, pet with fluffy fur",
+        recognised="kitten, pet with spotted fur, pet with a hat, dog with floppy ears, pet with glasses, sad pet",
+        channels="pet with floppy ears, happy pet, pet with a hat, pet with orange fur, pet with blue eyes",
+        learned="happy pet, dog, pet with floppy ears, pet with a hat, pet with orange fur",
+        edits="pet with glasses, happy pet, cat, pet with floppy ears, pet with a hat, pet with a scarf, "
+        "pet with orange fur",
+        wordings="pet with glasses, animal with spectacles, a portrait of a dog with eyeglasses, spectacles, "
+        "a pet behind two lenses, bespectacled hound",
+        pairs="pet with glasses + pet with a bow, pet with a hat + happy pet, "
+        "pet with orange fur + pet with striped fur, cat + young pet",
+        removable="glasses, scarf, hat, whiskers, fluffy, bow",
     ),
     apart=(
         asked("glasses, floppy_ears"),

@@ -98,33 +98,21 @@ WORLD = World(
     coarse=words("hat, hair_color, clothes, background"),
     kept=words("skin, eye_color, face_width, background, clothes"),
     identity=words("yaw, skin, face_width, jaw, nose_size, eye_color, clothes, background"),
-    examples=Examples(
-        first=words(
-            "smiling face, face with glasses, face with sunglasses, face with a hat, face with a beard, old face, "
-            "bald face, face with blond hair, face with blue hair"
-        ),
-        two_way=words("smiling face, old face, face with long hair, dark skinned face"),
-        recognised=words(
-            "face with glasses, face with sunglasses, face with a hat, bald face, face with blue hair, "
-            "face with long hair"
-        ),
-        channels=words("face with glasses, smiling face, face with a hat, face with blond hair, dark skinned face"),
-        learned=words("smiling face, face with glasses, face with a hat, old face, face with blue hair"),
-        edits=words(
-            "face with glasses, smiling face, face with a beard, face with a hat, old face, face with long hair, "
-            "face with blue hair"
-        ),
-        wordings=words(
-            "face with glasses, person with spectacles, a portrait of a character with eyeglasses, spectacles, "
-            "a face behind two lenses, bespectacled scholar"
-        ),
-        pairs=(
-            ("face with glasses", "face with a beard"),
-            ("face with a hat", "smiling face"),
-            ("face with blond hair", "face with long hair"),
-            ("old face", "bald face"),
-        ),
-        removable=words("glasses, beard, hat, long_hair, makeup, earrings"),
+    examples=Examples.of(
+        first="smiling face, face with glasses, face with sunglasses, face with a hat, face with a beard, old face, "
+        "bald face, face with blond hair, face with blue hair",
+        two_way="smiling face, old face, face with long hair, dark skinned face",
+        recognised="face with glasses, face with sunglasses, face with a hat, bald face, face with blue hair, "
+        "face with long hair",
+        channels="face with glasses, smiling face, face with a hat, face with blond hair, dark skinned face",
+        learned="smiling face, face with glasses, face with a hat, old face, face with blue hair",
+        edits="face with glasses, smiling face, face with a beard, face with a hat, old face, face with long hair, "
+        "face with blue hair",
+        wordings="face with glasses, person with spectacles, a portrait of a character with eyeglasses, spectacles, "
+        "a face behind two lenses, bespectacled scholar",
+        pairs="face with glasses + face with a beard, face with a hat + smiling face, "
+        "face with blond hair + face with long hair, old face + bald face",
+        removable="glasses, beard, hat, long_hair, makeup, earrings",
     ),
     apart=(
         asked("glasses, age high"),
