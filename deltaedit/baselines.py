@@ -34,6 +34,10 @@ Identity = Callable[[Tensor, Tensor], Tensor]
 """How far edited pictures (B, 3, H, W) are from being of the same person as the originals, (B,), with gradients."""
 
 
+METHODS: dict[str, type[Method]] = {}
+"""All methods by their names; those that take no more than an editor and a knob can be made by theirs."""
+
+
 class Method(ABC):
     """A way to edit from text: gives a Direction for a latent and a prompt, with an editor's models and ``tail``."""
 
@@ -42,6 +46,9 @@ class Method(ABC):
 
     def __init__(self, editor: Editor) -> None:
         self.editor = editor
+
+    def __init_subclass__(cls) -> None:
+        METHODS[cls.name] = cls
 
     def direction(self, latent: Latent, prompt: str) -> Direction:
         """The edit at strength 1; raises ``ValueError`` if ``Editor.edit`` would, or the prompt is not known."""
