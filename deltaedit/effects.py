@@ -50,8 +50,8 @@ class AnyJudge(Protocol):
     def moved(self, before: Tensor, after: Tensor) -> Tensor:
         """How far each attribute is from one reading to another, (B, A), in its own standard deviation."""
 
-    def embedding(self, image: Tensor) -> Tensor:
-        """What any number of pictures (B, 3, H, W) in [-1, 1] look like, (B, E)."""
+    def look(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """What ``read`` says of pictures, and an embedding of what they look like, (B, E)."""
 
 
 class AnyGoal(Protocol):
@@ -92,8 +92,7 @@ class Witness:
     @torch.no_grad()
     def look(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Attributes (n, A) and embeddings (n, E) of pictures (n, 3, H, W)."""
-        image = image.clamp(-1, 1)
-        return self.judge.read(image), self.judge.embedding(image)
+        return self.judge.look(image.clamp(-1, 1))
 
     def counts(self, goal: AnyGoal) -> Tensor:
         """Which pictures count for a goal, bool (n,): those that lack it and could show it."""
@@ -153,13 +152,19 @@ class Witness:
 
 @torch.no_grad()
 def score_edits(
-    edit: Method, judge: AnyJudge, latent: Latent, goals: Sequence[AnyGoal], strength: float = 1.0
+    edit: Method,
+    judge: AnyJudge,
+    latent: Latent,
+    goals: Sequence[AnyGoal],
+    strength: float = 1.0,
+    before: Tensor | None = None,
 ) -> list[EditScore]:
     """Edit the pictures that count for each goal towards it, one goal at a time, and let the judge look.
 
-    The latent is of 2 pictures or more, better 200; ``edit`` is what is measured, such as ``editor.edit``.
+    The latent is of 2 pictures or more, better 200; ``edit`` is what is measured, such as ``editor.edit``. Pictures are
+    compared with ``before`` (n, 3, H, W), by default those of the latent.
     """
-    witness, scores = Witness(judge, latent.tensor), []
+    witness, scores = Witness(judge, latent.tensor if before is None else before), []
     for goal in tqdm(goals, desc="judging edits"):
         some = latent[witness.counts(goal)]
         image = edit(some, goal.prompt).with_strength(strength).tensor if len(some) else some.tensor

@@ -29,8 +29,8 @@ class Reader(Judge):
     def read(self, image):
         return (10 * image[:, 0].flatten(1)[:, : len(TABLE.names)]).round(decimals=3)
 
-    def embedding(self, image):
-        return image[:, 0].flatten(1)
+    def look(self, image):
+        return self.read(image), image[:, 0].flatten(1)
 
 
 def picture(factors: torch.Tensor) -> torch.Tensor:
@@ -194,6 +194,14 @@ def test_every_goal_is_asked_of_all_that_count_for_it():
         assert found.n == int(rows.sum())
 
 
+def test_edits_can_be_compared_with_other_pictures_than_the_latents_own():
+    editor, goal = tiny_editor(), Goal(WORLD, "hat", True)
+    latent, given = editor.sample(seed=3, n=12), editor.sample(seed=4, n=12).tensor
+    witness = Witness(Reader(), given)
+    (found,) = score_edits(editor.edit, Reader(), latent, [goal], before=given)
+    assert found == witness.score(goal, editor.edit(latent[witness.counts(goal)], goal.prompt).tensor)
+
+
 def test_a_goal_that_every_picture_has_already_has_no_score():
     editor = tiny_editor()
     always = Goal(WORLD, "hat", True)
@@ -219,8 +227,8 @@ class Photographs:
     def moved(self, before, after):
         return (after - before).abs() / torch.tensor([0.2, 0.5])
 
-    def embedding(self, image):
-        return image.mean((2, 3))
+    def look(self, image):
+        return self.read(image), image.mean((2, 3))
 
 
 class Warm:

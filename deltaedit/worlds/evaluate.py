@@ -15,7 +15,7 @@ from deltaedit.editor import Editor
 from deltaedit.effects import score_edits, summary
 from deltaedit.metrics import frechet_distance, precision_recall
 from deltaedit.worlds import captions
-from deltaedit.worlds.judge import Judge
+from deltaedit.worlds.judge import Judge, agreement
 from deltaedit.worlds.pool import latents, renders
 from deltaedit.worlds.table import Binary, Choice
 from deltaedit.worlds.world import Goal, World
@@ -129,10 +129,11 @@ def frequencies(world: World, factors: Tensor) -> dict[str, dict[str, float]]:
 class SampleScore:
     """How samples of a generator compare with as many renders, as the judge sees both."""
 
-    likeness: dict[str, float]  #: ``precision``, ``recall`` and ``frechet`` distance of samples against renders
-    ceiling: dict[str, float]  #: the same of other renders in place of samples, what a perfect generator would get
+    likeness: dict[str, float]  #: ``precision``, ``recall``, ``frechet`` of samples against renders of other latents
+    ceiling: dict[str, float]  #: the same of renders of the samples' own latents, what a perfect generator would get
     samples: dict[str, dict[str, float]]  #: ``frequencies`` in the samples
-    renders: dict[str, dict[str, float]]  #: ``frequencies`` in the renders
+    renders: dict[str, dict[str, float]]  #: ``frequencies`` in the renders of the same latents
+    as_asked: dict[str, float]  #: ``agreement`` of what is seen in the samples with what their latents stand for
 
 
 @torch.no_grad()
@@ -140,33 +141,36 @@ def score_samples(editor: Editor, judge: Judge, n: int = 10_000, seed: int = HEL
     """Compare ``n`` samples of an editor's generator with ``n`` renders, in the judge's embedding.
 
     Both are drawn at the generator's resolution, and block by block: no more than a block of pictures is held. Samples
-    have the truncation of the domain. Latents and renders are of ``seed``, other renders of the next.
+    and the renders beside them are of the same latents, so that little of a gap between the two is chance.
+
     ``n`` is well above the 256 features, or the Fréchet distance says little; ``k`` is that of ``precision_recall``.
+    Latents are of ``seed``, at the domain's truncation; those of the renders that both are compared with, of the next.
     """
     world, generator = judge.world, editor.generator
+    z, other = (latents(n, generator.z_dim, s).to(editor.device) for s in (seed, seed + 1))
 
-    def look(draw: Callable[[Tensor], Tensor], rows: Tensor, what: str) -> tuple[Tensor, Tensor]:
-        embeddings, factors = [], []
-        for block in tqdm(rows.split(32), desc=f"{what}: {n} pictures", unit="block"):
-            image = draw(block.to(editor.device)).clamp(-1, 1)
-            embeddings.append(judge.embedding(image))
-            factors.append(judge.read(image))
-        return torch.cat(embeddings), torch.cat(factors)
+    def look(draw: Callable[[Tensor], Tensor], z: Tensor, what: str) -> tuple[Tensor, Tensor]:
+        blocks = tqdm(z.split(32), desc=f"{what}: {n} pictures", unit="block")
+        read, embedding = zip(*(judge.look(draw(block).clamp(-1, 1)) for block in blocks), strict=True)
+        return torch.cat(read), torch.cat(embedding)
 
     def painted(block: Tensor) -> Tensor:
-        return world.render(block, generator.resolution)
+        return paint(world, world.factors_from_z(block), generator.resolution)
 
     def likeness(embedding: Tensor) -> dict[str, float]:
         precision, recall = precision_recall(real, embedding, k)
         return {"precision": precision, "recall": recall, "frechet": frechet_distance(real, embedding)}
 
-    first, second = (world.sample(n, torch.Generator().manual_seed(s)) for s in (seed, seed + 1))
-    real, of_renders = look(painted, first, "renders")
-    others, _ = look(painted, second, "other renders")
-    z = latents(n, generator.z_dim, seed)
-    drawn, of_samples = look(lambda z: generator(z, editor.domain.truncation), z, "samples")
-    shares = frequencies(world, of_samples), frequencies(world, of_renders)
-    return SampleScore(likeness(drawn), likeness(others), *shares)
+    _, real = look(painted, other, "renders")
+    of_renders, rendered = look(painted, z, "renders of the samples' latents")
+    of_samples, drawn = look(lambda block: generator(block, editor.domain.truncation), z, "samples")
+    return SampleScore(
+        likeness(drawn),
+        likeness(rendered),
+        frequencies(world, of_samples),
+        frequencies(world, of_renders),
+        agreement(world.table, of_samples, world.factors_from_z(z)),
+    )
 
 
 def switched(goal: Goal, n: int, z_dim: int, seed: int = HELD_OUT + 4) -> tuple[Tensor, Tensor]:
@@ -199,6 +203,20 @@ def labels(goals: Iterable[Goal], factors: Tensor) -> dict[str, Tensor]:
     return out
 
 
+def kept(judge: Judge, image: Tensor, again: Tensor) -> dict[str, Tensor]:
+    """Whether pictures (B, 3, H, W) show what they did before, by attribute, where it could be seen; a bool for each.
+
+    Of the attributes that are there or not, or one of several, as the judge reads them.
+    """
+    table = judge.world.table
+    before, after = judge.read(image), judge.read(again.clamp(-1, 1))
+    seen = table.visible(before)
+    return {
+        name: (table.column(before, name) == table.column(after, name))[table.column(seen, name)]
+        for name in (*table.binary, *table.choice)
+    }
+
+
 @torch.no_grad()
 def score_inversion(editor: Editor, judge: Judge, n: int = 200, seed: int = HELD_OUT + 2) -> dict[str, float]:
     """What is left of held-out renders after inversion, and what edits do to them then.
@@ -206,13 +224,9 @@ def score_inversion(editor: Editor, judge: Judge, n: int = 200, seed: int = HELD
     ``kept`` is the share of the attributes that are there or not, or one of several, which the judge reads as before,
     ``kept_<name>`` that of each, ``difference`` the mean absolute one of pixels in [-1, 1]; then comes the ``summary``.
     """
-    table = judge.world.table
     image, _ = held_out(judge.world, n, editor.generator.resolution, seed)
     image, latent = image.to(editor.device), editor.invert(image)
-    before, after = judge.read(image), judge.read(latent.tensor.clamp(-1, 1))
-    seen = table.visible(before)
-    kept = {name: table.column(before, name) == table.column(after, name) for name in (*table.binary, *table.choice)}
-    same = {name: equal[table.column(seen, name)] for name, equal in kept.items()}
+    same = kept(judge, image, latent.tensor)
     return {
         "kept": float(torch.cat(list(same.values())).float().mean()),
         "difference": float((latent.tensor - image).abs().mean()),

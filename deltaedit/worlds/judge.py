@@ -74,11 +74,16 @@ class Judge(nn.Module):
         """What the judge sees, (B, 256): the layer from which all attributes are read."""
         return torch.cat([self.features(batch)[-1].flatten(1) for batch in image.split(batch_size)])
 
-    @torch.no_grad()
     def read(self, image: Tensor) -> Tensor:
         """The factors seen in pictures (B, len(names)): 0 or 1, the option's index, or a number."""
-        out = self.world.table.by_name(self.head(self.embedding(image)))
-        return torch.stack([self._decide(name, out[name]) for name in self.names], dim=1)
+        return self.look(image)[0]
+
+    @torch.no_grad()
+    def look(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """``read`` and ``embedding`` of pictures, for the price of one."""
+        embedding = self.embedding(image)
+        out = self.world.table.by_name(self.head(embedding))
+        return torch.stack([self._decide(name, out[name]) for name in self.names], dim=1), embedding
 
     def _decide(self, name: str, out: Tensor) -> Tensor:
         if name in self.world.table.binary:
@@ -218,15 +223,17 @@ def _roughen(image: Tensor, rng: torch.Generator) -> Tensor:
     return image * (1 + gain) + shift + 0.05 * torch.randn(image.shape, generator=rng, device=device)
 
 
-@torch.no_grad()
 def accuracy(judge: Judge, image: Tensor, factors: Tensor) -> dict[str, float]:
-    """How well the judge reads pictures whose factors are known, by attribute, where they can be seen.
+    """How well the judge reads pictures whose factors are known, see ``agreement``."""
+    return agreement(judge.world.table, judge.read(image), factors)
+
+
+def agreement(table: Table, read: Tensor, factors: Tensor) -> dict[str, float]:
+    """How well factors that were read (B, len(names)) fit the true ones, by attribute, where they can be seen.
 
     It is the share read right for a Binary or a Choice; the coefficient of determination R² for a Scale.
     """
-    table = judge.world.table
-    read, seen = judge.read(image), table.visible(factors)
-    out = {}
+    seen, out = table.visible(factors), {}
     for k, name in enumerate(table.names):
         y, guess = factors[seen[:, k], k], read[seen[:, k], k]
         if name in table.scale:
