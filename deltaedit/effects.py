@@ -321,7 +321,8 @@ def measure(
             asked = edit(latent[rows], goal.prompt) if rows.any() else None
             for k, strength in enumerate(strengths):
                 if asked is not None:
-                    look = witness.look(asked.with_strength(strength).tensor)
+                    unedited = witness.before[rows], witness.embedding[rows]
+                    look = witness.look(asked.with_strength(strength).tensor) if strength else unedited
                     values[:, g, k, rows] = witness.effect(goal, *look, rows)
                     embeddings[k].append(look[1])
                 bar.update()
