@@ -430,8 +430,7 @@ class Editor:
         A recipe is JSON, or what it holds; nothing in it is run, opened or fetched.
 
         Raises:
-            ValueError: if an entry is missing or cannot be right, or, unless ``anyway``, the recipe is of another
-                domain or other models; the message says what would be different.
+            ValueError: if an entry cannot be right; unless ``anyway``, also saying what would be different here.
         """
         recipe = Recipe.read(recipe)
         if not anyway and (lines := recipe.differences(self.identity)):

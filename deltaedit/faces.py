@@ -53,8 +53,7 @@ def align(picture: Picture, size: int = 1024) -> Image.Image:
     FFHQ places the square by landmarks of eyes and mouth; by YuNet's, the rule is the same. The cascades know no mouth,
     and the result is approximate: on 69 portraits aligned so, as they were and turned by up to 12 degrees, the side was
     off by 2 % in the median and by 6 % in one of ten, the centre by 0.6 % and 1.2 % of the side, the angle by 0.6 and 2
-    degrees. What lies outside the picture is mirrored; the result has ``size`` pixels on a side. Warns where there are
-    several faces.
+    degrees. What is outside the picture is mirrored; the result is ``size`` pixels wide. Warns if there are several.
 
     Raises:
         ValueError: if it is no picture, or shows no face.

@@ -122,26 +122,28 @@ class Interval(NamedTuple):
 
 
 FEWEST = 10  # pictures, for an interval
-BEYOND = 0.025  # share of what is drawn that lies beyond either end of one
 
 
-def bootstrap(statistic: Callable[[Tensor], Tensor], n: int, times: int = 400) -> list[Interval]:
-    """95 % intervals of what is measured on ``n`` pictures, by drawing as many anew, with replacement (Efron 1979).
+def bootstrap(
+    statistic: Callable[[Tensor], Tensor], n: int, times: int = 400, level: float = 0.95, seed: int = 0
+) -> list[Interval]:
+    """Intervals of what is measured on ``n`` pictures, by drawing as many anew, with replacement (Efron 1979).
 
     Args:
         statistic: from how often each picture counts, (T, n), to T values of a measure, (T,), or of several, (T, K).
-        times: drawn anew, the same pictures for all that is measured on as many, 10 or more.
+        times: drawn anew, with one seed the same pictures for all that is measured on as many, 10 or more.
+        level: share of what is drawn that lies within an interval.
 
     Returns:
         An interval for each measure. An end is not a number where more draws are not than lie beyond an end.
     """
     if n < FEWEST:
         raise ValueError(f"an interval needs {FEWEST} pictures or more, better 100. Got {n}.")
-    drawn = torch.randint(n, (times, n), generator=torch.Generator().manual_seed(0))
+    drawn = torch.randint(n, (times, n), generator=torch.Generator().manual_seed(seed))
     counts = torch.zeros(times, n).scatter_add_(1, drawn, torch.ones(times, n))
     rows = statistic(torch.cat([torch.ones(1, n), counts])).double().reshape(times + 1, -1)  # first as they are
-    ends = rows[1:].nanquantile(rows.new_tensor([BEYOND, 1 - BEYOND]), dim=0)
-    ends[:, rows[1:].isnan().double().mean(0) > BEYOND] = torch.nan
+    ends = rows[1:].nanquantile(rows.new_tensor([(1 - level) / 2, (1 + level) / 2]), dim=0)
+    ends[:, rows[1:].isnan().double().mean(0) > (1 - level) / 2] = torch.nan
     return [Interval(*row) for row in torch.stack([rows[0], *ends], dim=1).tolist()]
 
 

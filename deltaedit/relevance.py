@@ -55,8 +55,7 @@ def estimate_relevance(
         out: file for the result; written as the estimate grows, so that a run that was stopped goes on.
 
     Raises:
-        ValueError: for a number out of range, a generator without ``clip``, a store of fewer than two pictures, or an
-            ``out`` of another run.
+        ValueError: for a number out of range, no ``clip``, fewer than two pictures, or an ``out`` of another run.
 
     >>> editor = Editor.from_pretrained("portraits")
     >>> store = extract_features(editor.generator, editor.clip, 64, "features")

@@ -203,14 +203,17 @@ def embedding(points: np.ndarray, labels: Sequence[str], title: str = "", axis: 
     return axis
 
 
-def bars(shares: Mapping[str, float], kinds: Mapping[str, str], marks: Mapping[str, float]) -> Axes:
+def bars(
+    shares: Mapping[str, float], kinds: Mapping[str, str], marks: Mapping[str, float], axis: Axes | None = None
+) -> Axes:
     """Shares from 0 to 1 as horizontal bars in percent, the largest on top; returns the axes drawn on.
 
     Each kind, of which ``kinds`` has a word for each name, has its colour, by its place there. ``marks`` are shares to
     compare with, by name, as black marks; names may be missing.
     """
     names = sorted(shares, key=shares.get)
-    axis = plt.subplots(figsize=(6.2, 0.17 * len(names) + 0.9))[1]
+    if axis is None:
+        axis = plt.subplots(figsize=(6.2, 0.17 * len(names) + 0.9))[1]
     for color, kind in zip(COLORS, dict.fromkeys(kinds.values()), strict=False):
         if own := [k for k, name in enumerate(names) if kinds[name] == kind]:
             axis.barh(own, [100 * shares[names[k]] for k in own], color=color, label=kind)

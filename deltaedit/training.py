@@ -169,10 +169,10 @@ def train_mapper(
     return mapper.eval()
 
 
-def plateau_row(history: list[dict[str, float]]) -> dict[str, float]:
+def plateau_row(history: list[dict[str, float]], tolerance: float = 0.01) -> dict[str, float]:
     """The row of a history since when the validation loss has been within 1 % of its last value."""
     rows = [row for row in history if "validation_loss" in row]
-    limit = rows[-1]["validation_loss"] * 1.01
+    limit = rows[-1]["validation_loss"] * (1 + tolerance)
     return next(row for k, row in enumerate(rows) if all(r["validation_loss"] <= limit for r in rows[k:]))
 
 

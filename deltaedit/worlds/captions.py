@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import random
 import re
 import warnings
 from collections.abc import Iterable
+from random import Random
 from typing import TYPE_CHECKING
 
 import torch
@@ -28,7 +28,7 @@ def negations(a: Binary) -> tuple[Fact, ...]:
     return (*((phrase, "with") for phrase in a.no), denial)
 
 
-def facts(world: World, row: Tensor, seen: Tensor, rng: random.Random) -> tuple[dict[str, Fact], dict[str, Fact]]:
+def facts(world: World, row: Tensor, seen: Tensor, rng: Random) -> tuple[dict[str, Fact], dict[str, Fact]]:
     """What can truly be said of one picture, by attribute: what is there, and what is not.
 
     ``row`` holds its factors (len(names),), ``seen`` is its row of ``world.told``, and ``rng`` chooses among synonyms.
@@ -51,7 +51,7 @@ def facts(world: World, row: Tensor, seen: Tensor, rng: random.Random) -> tuple[
 
 
 def told(
-    world: World, row: Tensor, seen: Tensor, rng: random.Random, at_least: int, at_most: int, negation: float
+    world: World, row: Tensor, seen: Tensor, rng: Random, at_least: int = 1, at_most: int = 7, negation: float = 0.22
 ) -> list[Fact]:
     """The facts that one caption tells, of ``world.apart`` never both; see ``captions`` and ``facts``."""
     there, absent = facts(world, row, seen, rng)
@@ -69,7 +69,7 @@ def told(
     return [there[name] for name in names] + rng.sample(list(absent.values()), negative)
 
 
-def _one_at_most(names: list[str], free: list[str], share: float, pair: list[str], rng: random.Random) -> list[str]:
+def _one_at_most(names: list[str], free: list[str], share: float, pair: list[str], rng: Random) -> list[str]:
     """Chosen names that hold one of a pair at most, and each of it as often as if it had no partner.
 
     Were one only dropped where both were chosen, to name one would say that the other is not there, and a model would
@@ -87,7 +87,7 @@ def _one_at_most(names: list[str], free: list[str], share: float, pair: list[str
     return [into if name == out else name for name in names if name != out or into]
 
 
-def sentence(world: World, chosen: Iterable[Fact], nouns: tuple[str, ...], rng: random.Random) -> str:
+def sentence(world: World, chosen: Iterable[Fact], nouns: tuple[str, ...], rng: Random) -> str:
     """One caption that says the chosen facts about one of the nouns, in one of several word orders."""
     chosen = list(chosen)
     rng.shuffle(chosen)
@@ -106,7 +106,7 @@ def sentence(world: World, chosen: Iterable[Fact], nouns: tuple[str, ...], rng: 
     return re.sub(r"\ba (?=[aeou])", "an ", " ".join(words.split()))
 
 
-def _merge(things: list[Fact], nouns: tuple[str, ...], rng: random.Random) -> list[Fact]:
+def _merge(things: list[Fact], nouns: tuple[str, ...], rng: Random) -> list[Fact]:
     for noun in nouns:
         pattern = rf"(?!no |a )(\S+ ){{1,2}}{noun}"
         same = [fact for fact in things if fact[1] == "with" and re.fullmatch(pattern, fact[0])]
@@ -126,9 +126,7 @@ def _joined(things: list[Fact]) -> str:
     return " ".join(([f"with {_listed(having)}"] if having else []) + other)
 
 
-def captions(
-    world: World, factors: Tensor, rng: random.Random, at_least: int, at_most: int, negation: float
-) -> list[str]:
+def captions(world: World, factors: Tensor, rng: Random, at_least: int, at_most: int, negation: float) -> list[str]:
     """A true caption for every picture, naming a few of the things that can be seen in it or are known of it.
 
     It names ``at_least`` to ``at_most`` facts, one in fifty names none; a share of ``negation`` says what is not there.
@@ -179,7 +177,7 @@ def caption_features(
         raise ValueError(f"captions are known of samples without truncation only. Got {got}.")
     shards = range(-(-store.size // SHARD))
     z = torch.cat([shard_latents(store.manifest["seed"], k, z_dim) for k in shards])[: store.size]
-    texts = world.captions(world.factors_from_z(z), random.Random(seed))
+    texts = world.captions(world.factors_from_z(z), Random(seed))
     parts = [texts[k : k + batch_size] for k in range(0, len(texts), batch_size)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of long captions that are cut: CLIP was trained with them so
