@@ -153,7 +153,10 @@ class Bench:
         Raises:
             ValueError: if ``Editor.edit`` refuses a prompt or a strength, or there are too many.
         """
-        edits = [[edit.with_strength(x).images for x in strengths] for edit in editor.edit_each(latent, prompts)]
+        edits = [
+            [{0: latent, 1: edit}.get(x, edit.with_strength(x)).images for x in strengths]
+            for edit in editor.edit_each(latent, prompts)
+        ]
         frames = [[[images[i] for images in edit] for edit in edits] for i in range(len(latent))]
         return cls(frames, prompts, strengths, kind=editor.domain.neutral, **about)
 

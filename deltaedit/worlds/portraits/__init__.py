@@ -100,10 +100,10 @@ WORLD = World(
     identity=words("yaw, skin, face_width, jaw, nose_size, eye_color, clothes, background"),
     examples=Examples(
         first=words(
-            "smiling face, face with glasses, face with sunglasses, face with a hat, face with a beard, old face, "
-            "bald face, face with blond hair, face with blue hair"
+            "face with glasses, face with a beard, face with a hat, face with sunglasses, face with long hair, "
+            "face with earrings, face with blond hair, face with blue hair, face with big eyes"
         ),
-        two_way=words("smiling face, old face, face with long hair, dark skinned face"),
+        two_way=words("smiling face, chubby face, face with big eyes"),
         recognised=words(
             "face with glasses, face with sunglasses, face with a hat, bald face, face with blue hair, "
             "face with long hair"
