@@ -103,7 +103,7 @@ WORLD = World(
             "face with glasses, face with a beard, face with a hat, face with sunglasses, face with long hair, "
             "face with earrings, face with blond hair, face with blue hair, face with big eyes"
         ),
-        two_way=words("smiling face, chubby face, face with big eyes"),
+        two_way=words("smiling face, plump faced person, face with big eyes"),
         recognised=words(
             "face with glasses, face with sunglasses, face with a hat, bald face, face with blue hair, "
             "face with long hair"
