@@ -131,7 +131,10 @@ class Bench:
         cls, editor: Editor, latent: Latent, prompts: Sequence[str], strengths: Sequence[float], **about: Any
     ) -> Bench:
         """The bench of all pictures of a latent; ``about`` is what else a bench takes, errors are ``Editor.edit``'s."""
-        edits = [[edit.with_strength(x).images for x in strengths] for edit in editor.edit_each(latent, prompts)]
+        edits = [
+            [{0: latent, 1: edit}.get(x, edit.with_strength(x)).images for x in strengths]
+            for edit in editor.edit_each(latent, prompts)
+        ]
         frames = [[[images[i] for images in edit] for edit in edits] for i in range(len(latent))]
         return cls(frames, prompts, strengths, kind=editor.domain.neutral, **about)
 

@@ -124,20 +124,21 @@ def test_bench_keeps_to_its_bytes():
 
 
 def test_bench_is_drawn_by_an_editor():
-    def edit(j: int) -> SimpleNamespace:
+    def drawn(j: int, strength: float) -> SimpleNamespace:
         return SimpleNamespace(
-            with_strength=lambda x: SimpleNamespace(
-                images=[Image.new("RGB", (8, 8), (100 * i, 10 * j, round(100 * x))) for i in range(2)]
-            )
+            images=[Image.new("RGB", (8, 8), (100 * i, 10 * j, round(100 * strength))) for i in range(2)],
+            with_strength=lambda x: drawn(j, x),
         )
 
-    def edit_each(latent: range, prompts: list[str]) -> list[SimpleNamespace]:
-        return [edit(j) for j in range(len(prompts))]
+    class Pair(list):
+        images = (Image.new("RGB", (8, 8), (1, 1, 1)),) * 2
 
-    editor = SimpleNamespace(domain=SimpleNamespace(neutral="cat"), edit_each=edit_each)
-    bench = Bench.of(editor, range(2), ["a", "b", "c"], [0, 1], side=8)
+    editor = SimpleNamespace(
+        domain=SimpleNamespace(neutral="cat"), edit_each=lambda _, prompts: [drawn(j, 1) for j in range(len(prompts))]
+    )
+    bench = Bench.of(editor, Pair([0, 1]), ["a", "b", "c"], [0, 0.5, 1], side=8)
     assert (bench.kind, bench.side) == ("cat", 8)
-    assert bench.frames[1][2][1].getpixel((0, 0)) == (100, 20, 100)
+    assert [frame.getpixel((0, 0)) for frame in bench.frames[1][2]] == [(1, 1, 1), (100, 20, 50), (100, 20, 100)]
 
 
 def test_benches_that_cannot_be_are_told():

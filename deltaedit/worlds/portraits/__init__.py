@@ -99,9 +99,9 @@ WORLD = World(
     kept=words("skin, eye_color, face_width, background, clothes"),
     identity=words("yaw, skin, face_width, jaw, nose_size, eye_color, clothes, background"),
     examples=Examples.of(
-        first="smiling face, face with glasses, face with sunglasses, face with a hat, face with a beard, old face, "
-        "bald face, face with blond hair, face with blue hair",
-        two_way="smiling face, old face, face with long hair, dark skinned face",
+        first="face with glasses, face with a beard, face with a hat, face with sunglasses, face with long hair, "
+        "face with earrings, face with blond hair, face with blue hair, face with big eyes",
+        two_way="smiling face, plump faced person, face with big eyes",
         recognised="face with glasses, face with sunglasses, face with a hat, bald face, face with blue hair, "
         "face with long hair",
         channels="face with glasses, smiling face, face with a hat, face with blond hair, dark skinned face",
