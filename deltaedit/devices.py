@@ -45,8 +45,8 @@ def full_precision(x: Tensor) -> torch.autocast:
 
 
 def batch_size(resolution: int, device: str | torch.device) -> int:
-    """Pictures to draw at a time, 64 small ones or fewer large ones, so that they fit into memory."""
-    pixels = 2**24 if torch.device(device).type == "cuda" else 2**20
+    """Pictures to draw at a time, 64 small ones or fewer large ones: what memory holds, or a CPU's caches."""
+    pixels = 2**24 if torch.device(device).type == "cuda" else 2**18
     return max(1, min(BATCH, pixels // resolution**2))
 
 
