@@ -35,7 +35,7 @@ def held_out(world: World, n: int, resolution: int = 64, seed: int = HELD_OUT) -
 
 
 @torch.no_grad()
-def image_features(clip: ClipEncoder, image: Tensor, batch_size: int = 256) -> Tensor:
+def image_features(clip: ClipEncoder, image: Tensor, batch_size: int = 64) -> Tensor:
     """Unit image features (B, D), batch by batch."""
     return torch.cat([clip.encode_image(batch.to(clip.device)).cpu() for batch in image.split(batch_size)])
 
