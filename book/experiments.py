@@ -13,6 +13,7 @@ import argparse
 import csv
 import io
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -142,12 +143,12 @@ FULL: dict[str, Any] = {
 REDUCED: dict[str, Any] = {
     **FULL,
     "pictures": 3000,
-    "steps": 400,
+    "steps": 250,
     "n_judged": 120,
     "goals": 6,
-    "strengths": [0.35, 0.75, 1.5, 2.5],
+    "strengths": [0.5, 1.0, 2.0],
 }
-"""The same, on little: enough to see which way it goes, with wide intervals, in a minute each."""
+"""The same, on little: enough to see which way it goes, with wide intervals, in less than a minute each."""
 
 
 def full(experiments: Iterable[Experiment]) -> list[Experiment]:
@@ -280,6 +281,29 @@ def run(
     return results()
 
 
+def reduced(
+    experiments: Sequence[Experiment],
+    runs: str | Path,
+    *,
+    domain: str,
+    seed: int = 0,
+    device: str = "cpu",
+    jobs: int = 1,
+    **overrides: Any,
+) -> list[dict[str, Any]]:
+    """Rows of experiments on little, run here and now; what another chapter has run, with the same parameters, is read.
+
+    Args:
+        experiments: of ``GRID``, or your own.
+        runs: folder of training sets, mappers and results.
+        domain, seed, jobs: as in ``run``.
+        device: that the notebook is given.
+        overrides: of ``REDUCED``.
+    """
+    common = {**REDUCED, "runs": str(Path(runs).resolve()), "device": device, **overrides}
+    return rows(run(experiments, Path(runs) / "experiments", domain=domain, seeds=(seed,), jobs=jobs, **common))
+
+
 def read(path: str | Path, made_from: str | None = None) -> dict[str, Any] | None:
     """A result, or None where there is none or only a part of one, which is to be made again.
 
@@ -359,6 +383,15 @@ def read_csv(path: str | Path, domain: str | None = None) -> list[dict[str, Any]
     return [{**row, **{name: float(row[name] or "nan") for name in numbers}, "seed": int(row["seed"])} for row in table]
 
 
+def shipped(path: str | Path, domain: str, *questions: str) -> list[dict[str, Any]]:
+    """The rows that count of a table that is read, see ``complete``; none, and why, where weights are others now."""
+    try:
+        return complete(read_csv(path, domain), *questions)
+    except ValueError as reason:
+        print(f"The full table is left out: {reason}")
+        return []
+
+
 def complete(table: Iterable[dict[str, Any]], *questions: str) -> list[dict[str, Any]]:
     """The rows of those questions of which every variant of the grid has been run; of some only, where they are named.
 
@@ -395,6 +428,21 @@ def summary(
         if (row["question"], row["measure"], at) == (question, measure, strength):
             found.setdefault(row["variant"], []).append(Interval(row["value"], row["low"], row["high"]))
     return {variant: pooled(intervals) for variant, intervals in found.items()}
+
+
+def best_knobs(table: list[dict[str, Any]], level: int) -> dict[str, str]:
+    """By method, the variant whose knob is best at a share of success, in per cent.
+
+    It is the one that leaks least, of those that get there in all draws of the bootstrap before those that do in some;
+    where none gets there, the one with most success.
+    """
+    leaked, success = (summary(table, "method", name) for name in (f"leakage at {level} % success", "best success"))
+    ranks: dict[str, list[tuple[bool, bool, float, str]]] = {}
+    for variant, x in leaked.items():
+        never = math.isnan(x.value)
+        worth = -success[variant].value if never else x.value
+        ranks.setdefault(variant.split(",")[0], []).append((never, math.isnan(x.low + x.high), worth, variant))
+    return {method: min(ranked)[-1] for method, ranked in ranks.items()}
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -119,6 +119,21 @@ class Interval(NamedTuple):
     value: float
     low: float
     high: float
+
+
+def measured(record: Any, *path: str) -> Interval | None:
+    """An interval out of a record that was read; none where there is none; null, which JSON has for it, is no number.
+
+    Args:
+        record: as ``record.read_record`` gives it.
+        path: the keys that lead to it. A single number is an interval without width.
+    """
+    for key in path:
+        record = record.get(key) if isinstance(record, dict) else None
+    if record is None or isinstance(record, dict):
+        return None
+    ends = [record] * 3 if isinstance(record, int | float) else record
+    return Interval(*(math.nan if x is None else x for x in ends))
 
 
 FEWEST = 10  # pictures, for an interval

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import platform
+from collections.abc import Collection
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,27 @@ def write_record(
     """
     about = {"seed": seed, "seconds": seconds, "revision": REVISION, **about, **surroundings(device)}
     write_json(path, {"measures": _finite(measures), **about})
+
+
+def read_record(path: str | Path, weights: Collection[str]) -> dict[str, Any]:
+    """The measures that ``write_record`` wrote to a file; none where there is no such file.
+
+    Args:
+        path: of the file.
+        weights: those that it may have been measured on, which it was given as ``weights``.
+
+    Raises:
+        ValueError: if it was measured on others.
+    """
+    if not Path(path).exists():
+        return {}
+    found = json.loads(Path(path).read_text(encoding="utf-8"))
+    if found.get("weights") not in weights:
+        raise ValueError(
+            f"{path} was measured on weights {found.get('weights')} of {found.get('domain')!r}, and these are "
+            f"{' or '.join(sorted(weights))}: run the chapter that writes it again."
+        )
+    return found["measures"]
 
 
 def _finite(value: Any) -> Any:

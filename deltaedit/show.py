@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import math
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -229,6 +230,19 @@ def whiskers(intervals: Iterable[Interval], scale: float = 1.0) -> list[list[flo
     """What ``errorbar`` takes as ``xerr`` or ``yerr``: how far intervals reach below their values, and above."""
     intervals = list(intervals)
     return [[scale * (x.value - x.low) for x in intervals], [scale * (x.high - x.value) for x in intervals]]
+
+
+def said(x: Interval | None, digits: int = 3, scale: float = 1.0, unit: str = "", sign: bool = False) -> str:
+    """An interval in words: "–" for none and for what is not a number, "(open)" where it lacks an end.
+
+    >>> said(Interval(0.0712, 0.061, 0.084), digits=1, scale=100, unit="%")
+    '7.1 % (6.1 … 8.4)'
+    """
+    if x is None or math.isnan(x.value):
+        return "–"
+    value, *ends = (f"{scale * v:{'+' * sign},.{digits}f}".replace("-", "−") for v in x)
+    within = "open" if math.isnan(x.low + x.high) else " … ".join(ends)
+    return f"{value} {unit}".rstrip() + f" ({within})" * (x.low != x.high)
 
 
 @dataclass(frozen=True)

@@ -249,3 +249,53 @@ def test_what_another_revision_made_is_made_again(notebook, tmp_path, monkeypatc
 def test_the_grid_is_made_of_parameters_of_its_notebook():
     known = set(papermill.inspect_notebook(experiments.NOTEBOOK))
     assert {name for experiment in GRID for name in experiment.parameters} | set(FULL) | set(REDUCED) <= known
+
+
+def test_chapters_share_what_they_run_on_little(tmp_path, monkeypatch):
+    asked = []
+
+    def planned(chosen, out, **common):
+        asked.append((Path(out), common))
+        return []
+
+    monkeypatch.setattr(experiments, "run", planned)
+    assert experiments.reduced([SLOW], tmp_path, domain="portraits", seed=3, goals=2) == []
+    (out, common), runs = asked[0], str(tmp_path.resolve())
+    assert out == tmp_path / "experiments"
+    assert common == {
+        **{**REDUCED, "goals": 2, "runs": runs, "device": "cpu"},
+        **{"domain": "portraits", "seeds": (3,), "jobs": 1},
+    }
+
+
+def test_a_table_of_other_weights_is_left_out_and_says_so(tmp_path, capsys):
+    row = dict.fromkeys(experiments.COLUMNS, "") | {"domain": "portraits", "weights": "0123456789ab", "seed": 0}
+    write_csv(tmp_path / "table.csv", [row])
+    assert experiments.shipped(tmp_path / "table.csv", "portraits", "loss") == []
+    assert "left out: " in capsys.readouterr().out
+    table = [{**row, "question": "loss", "variant": e.variant, "weights": weights("portraits")} for e in GRID]
+    write_csv(tmp_path / "table.csv", table)
+    assert {row["variant"] for row in experiments.shipped(tmp_path / "table.csv", "portraits", "loss")} >= {"mse"}
+
+
+def test_the_best_knob_leaks_least_of_those_that_get_there():
+    nan = math.nan
+
+    def rows_of(variant, leaked, success):
+        about = {"question": "method", "variant": variant, "seed": 0, "strength": ""}
+        leaked = leaked if isinstance(leaked, tuple) else (leaked,) * 3
+        numbers = {"leakage at 80 % success": leaked, "best success": (success,) * 3}
+        return [
+            {**about, "measure": name, **dict(zip(("value", "low", "high"), x, strict=True))}
+            for name, x in numbers.items()
+        ]
+
+    table = [
+        *rows_of("ours", 0.3, 0.9),
+        *rows_of("ours, 0.2", 0.2, 0.85),
+        *rows_of("ours, 0.4", (0.1, nan, nan), 0.81),  # not in all draws
+        *rows_of("ours, 0.6", nan, 0.7),
+        *rows_of("search, 1", nan, 0.4),
+        *rows_of("search, 2", nan, 0.6),
+    ]
+    assert experiments.best_knobs(table, 80) == {"ours": "ours, 0.2", "search": "search, 2"}

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from deltaedit.files import fingerprint, read_tensors, write_json, write_tensors, write_whole
 from deltaedit.mapper import DeltaMapper
 from deltaedit.metrics import Interval
-from deltaedit.record import REVISION, write_record
+from deltaedit.record import REVISION, read_record, write_record
 from deltaedit.stylegan2 import Generator
 
 
@@ -106,3 +106,12 @@ def test_a_record_is_json_to_everybody(tmp_path):
     assert found["measures"] == {"never": None, "curve": {"1.0": [0.5, None, None]}, "n": 3}
     assert (found["seed"], found["weights"], found["revision"]) == (7, "abc", REVISION)
     assert found["versions"]["torch"] == torch.__version__
+
+
+def test_a_record_is_read_if_it_is_of_these_weights(tmp_path):
+    path = tmp_path / "record.json"
+    assert read_record(path, {"abc"}) == {}
+    write_record(path, {"success": (0.5, math.nan, 0.75)}, domain="portraits", weights="abc")
+    assert read_record(path, {"abc", "def"}) == {"success": [0.5, None, 0.75]}
+    with pytest.raises(ValueError, match="record.json was measured on weights abc of 'portraits', and these are def"):
+        read_record(path, {"def"})

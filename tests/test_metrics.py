@@ -6,7 +6,17 @@ import pytest
 import torch
 
 from deltaedit import metrics
-from deltaedit.metrics import Interval, bootstrap, difference, frechet_distance, gap, judged, pooled, precision_recall
+from deltaedit.metrics import (
+    Interval,
+    bootstrap,
+    difference,
+    frechet_distance,
+    gap,
+    judged,
+    measured,
+    pooled,
+    precision_recall,
+)
 
 
 def test_frechet_distance_of_normal_distributions_is_known():
@@ -164,3 +174,12 @@ def test_who_never_gets_there_has_lost():
     assert judged(gap(never, there), 0, 0) == "holds"
     assert judged(gap(there, never), 0, 0) == "does not hold"
     assert gap(None, there) is None
+
+
+def test_intervals_come_out_of_a_record():
+    record = {"leakage": {"loss": {"mse": [0.2, 0.1, 0.4], "cosine": [None, None, None]}}, "steps": 3}
+    assert measured(record, "leakage", "loss", "mse") == Interval(0.2, 0.1, 0.4)
+    assert measured(record, "steps") == Interval(3, 3, 3)
+    assert all(map(math.isnan, measured(record, "leakage", "loss", "cosine")))
+    assert measured(record, "leakage", "loss") is None  # several
+    assert measured(record, "leakage", "space", "S") is measured(None, "steps") is None

@@ -20,7 +20,21 @@ import matplotlib.pyplot as plt
 
 from deltaedit import show
 from deltaedit.metrics import Interval
-from deltaedit.show import COLORS, INK, LIGHT_INK, Table, bars, dark, edit_grid, embedding, grid, pixels, save, style
+from deltaedit.show import (
+    COLORS,
+    INK,
+    LIGHT_INK,
+    Table,
+    bars,
+    dark,
+    edit_grid,
+    embedding,
+    grid,
+    pixels,
+    said,
+    save,
+    style,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -183,3 +197,11 @@ def test_whiskers_reach_to_the_ends_of_intervals():
     below, above = show.whiskers([Interval(2.0, 1.5, 3.0), Interval(0.0, 0.0, 0.1)], scale=10)
     assert below == pytest.approx([5, 0])
     assert above == pytest.approx([10, 1])
+
+
+def test_intervals_are_said_with_their_ends_where_they_have_some():
+    nan = float("nan")
+    assert said(Interval(-0.0712, -0.1, 1234.5)) == "−0.071 (−0.100 … 1,234.500)"
+    assert said(Interval(0.0712, 0.0712, 0.0712), unit="spreads", sign=True) == "+0.071 spreads"
+    assert said(Interval(0.0712, nan, nan), 1, 100, "%") == "7.1 % (open)"
+    assert said(Interval(nan, nan, nan)) == said(None) == "–"
