@@ -39,6 +39,7 @@ def test_a_shift_is_a_gap_that_the_linear_probe_sees_and_deltas_lose():
     raw = report(image, shifted)
     assert raw.gap > 0.5
     assert raw.auc > 0.95
+    assert report(image, shifted, probed=40).kernel_auc == probe_auc(image[:40], shifted[:40], kernel=True)
     steps = report(*deltas(image, shifted))
     assert steps.n == 100
     assert steps.gap < 0.3
