@@ -106,7 +106,7 @@ def check_fit(
     """
     layout = generator.layout
     if mapper is not None:
-        if mapper.layout != layout:
+        if mapper.layout.dims != layout.dims:
             got = f"{mapper.layout.dims} and {layout.dims}"
             raise ValueError(f"mapper and generator must have the same style widths. Got {got}.")
         dim = mapper.config.feature_dim if dim is None else dim

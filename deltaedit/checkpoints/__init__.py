@@ -26,12 +26,14 @@ from deltaedit.e4e import E4E, Encoder
 from deltaedit.e4e import load_encoder as load_our_encoder
 from deltaedit.files import read_module, read_tensors
 from deltaedit.mapper import DeltaMapper
+from deltaedit.mobilestylegan import MobileConfig, MobileStyleGAN
 from deltaedit.stylegan2 import Generator, GeneratorConfig
 
 __all__ = ["load_encoder", "load_generator", "load_mapper", "load_relevance"]
 
 ARCHITECTURES: dict[str, Callable[[dict], style_space.AnyGenerator]] = {
     "stylegan2": lambda config: Generator(GeneratorConfig(**config)),
+    "mobilestylegan": lambda config: MobileStyleGAN(MobileConfig(**config)),
 }
 """Makes a generator of the sizes that its ``save`` wrote, by the kind that it wrote beside them."""
 
