@@ -117,11 +117,18 @@ class Checkpoint:
 @contextmanager
 def opened(path: str | Path) -> Iterator[Checkpoint]:
     """Open a foreign file; whatever goes wrong until it is closed becomes one ValueError that names it."""
+    with refusing(path), open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        yield Checkpoint(_contents(data), len(data))
+
+
+@contextmanager
+def refusing(path: str | Path) -> Iterator[None]:
+    """Whatever goes wrong with a foreign file, and those beside it, becomes one ValueError that names it."""
     try:
-        with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            yield Checkpoint(_contents(data), len(data))
-    except (FileNotFoundError, IsADirectoryError):
-        raise ValueError(f"there is no file {path}: check the path, or download it first.") from None
+        yield
+    except (FileNotFoundError, IsADirectoryError) as error:
+        lacks = error.filename or path
+        raise ValueError(f"there is no file {lacks}: check the path, or download it first.") from None
     except tensorflow.TensorFlowError:
         raise ValueError(f"{path} {tensorflow.advice(path)}") from None
     except RefusedError as error:
