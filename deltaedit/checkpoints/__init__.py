@@ -18,7 +18,7 @@ from torch import Tensor
 
 from deltaedit import style_space
 from deltaedit.checkpoints import e4e, mobile, nvidia, released, rosinality
-from deltaedit.checkpoints.containers import opened, refusing
+from deltaedit.checkpoints.containers import opened
 from deltaedit.checkpoints.networks import WIDEST, State, fill
 from deltaedit.checkpoints.pickles import RefusedError
 from deltaedit.domain import GENERATOR
@@ -54,8 +54,7 @@ def load_generator(path: str | Path) -> style_space.AnyGenerator:
     if path.suffix == ".safetensors":
         return read_module(path, lambda about: ARCHITECTURES[about.get("kind", "stylegan2")](about["config"]))
     if path.suffix == ".xml":
-        with refusing(path):
-            return mobile.from_openvino(path)
+        return mobile.from_openvino(path)
     with opened(path) as file:
         if nvidia.holds_generator(file.data):
             return _generator(*nvidia.read(file))

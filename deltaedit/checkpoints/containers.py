@@ -237,7 +237,8 @@ def _record(name: str) -> Callable[..., Record]:
 _NAMES_ONLY = (
     "argparse Namespace, torch device, _codecs encode, numpy ndarray, numpy dtype, "
     "numpy.core.multiarray _reconstruct, numpy.core.multiarray scalar, numpy.core.numeric _frombuffer, "
-    "numpy._core.multiarray _reconstruct, numpy._core.multiarray scalar, numpy._core.numeric _frombuffer"
+    "numpy._core.multiarray _reconstruct, numpy._core.multiarray scalar, numpy._core.numeric _frombuffer, "
+    "pytorch_lightning.callbacks.model_checkpoint ModelCheckpoint"
 )
 _CALLS: dict[str, Callable[..., Any]] = {
     "collections OrderedDict": lambda *items: dict(*items),

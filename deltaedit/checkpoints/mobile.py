@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from deltaedit.checkpoints.containers import Checkpoint
+from deltaedit.checkpoints.containers import Checkpoint, refusing
 from deltaedit.checkpoints.networks import WIDEST, State, fill
 from deltaedit.checkpoints.openvino import Graph
 from deltaedit.checkpoints.pickles import RefusedError
@@ -36,9 +36,15 @@ def holds_generator(data: Mapping[Any, Any]) -> bool:
 
 
 def from_openvino(path: Path) -> MobileStyleGAN:
-    """The generator of ``SynthesisNetwork.xml`` and the other three files beside it; raises as ``checkpoints`` does."""
-    mapping = _mapping(Graph(path.with_name(MAPPING), OPS))
-    return _generator(_synthesis(Graph(path, OPS)) | mapping)
+    """The generator of ``SynthesisNetwork.xml`` and the other three files beside it.
+
+    Raises ``ValueError`` if one is missing, damaged, or of another network.
+    """
+    beside = path.with_name(MAPPING)
+    with refusing(beside):
+        mapping = _mapping(Graph(beside, OPS))
+    with refusing(path):
+        return _generator(_synthesis(Graph(path, OPS)) | mapping)
 
 
 def from_checkpoint(file: Checkpoint) -> MobileStyleGAN:
@@ -137,7 +143,7 @@ def _check(graph: Graph, known: list[float]) -> None:
     for node in graph.nodes:
         if node.op == "MatMul" and (node.about.get("transpose_a"), node.about.get("transpose_b")) != ("false", "true"):
             raise RefusedError(f"is another network: {node} takes its weights the other way round")
-    for node in list(graph.unread):
+    for node in list(graph.unread.values()):
         values = graph.read(node)
         if values.is_floating_point():
             apart = (values.abs().reshape(-1, 1) - torch.tensor(known)).abs().amin(1)

@@ -22,6 +22,7 @@ from deltaedit.checkpoints.pickles import RefusedError
 
 LONGEST = {".xml": 8 << 20, ".bin": 256 << 20}  # bytes of a file; those of MobileStyleGAN have .4 and 32 million
 DTYPES = {"f32": torch.float32, "i32": torch.int32, "i64": torch.int64}
+DEEPEST = 16
 WHAT = ("net", "layers", "layer"), ("net", "layers", "layer", "data"), ("net", "edges", "edge")
 
 
@@ -62,7 +63,8 @@ class Graph:
         for node in self.nodes:
             for source in node.inputs:
                 self.readers[source].append(node)
-        self.unread = [node for node in self.nodes if node.op == "Const"]  # those not asked for yet
+        self.unread = {_place(node): node for node in self.nodes if node.op == "Const"}
+        """One constant for each place in the binary that nothing was read from yet."""
 
     def named(self, name: str) -> Node | None:
         """The constant of a name, or None; raises ``RefusedError`` if there are several."""
@@ -79,9 +81,8 @@ class Graph:
 
     def read(self, node: Node) -> Tensor:
         """A copy of a constant; raises ``RefusedError`` for one with numbers that are not finite."""
-        if node in self.unread:
-            self.unread.remove(node)
-        start, size = _place(node)
+        start, size = place = _place(node)
+        self.unread.pop(place, None)
         tensor = torch.frombuffer(bytearray(self.data[start : start + size]), dtype=DTYPES[node.about["element_type"]])
         if not tensor.isfinite().all():
             raise RefusedError(f"is damaged: {node} has values that are no finite numbers")
@@ -104,6 +105,8 @@ def _nodes(xml: bytes) -> list[Node]:
 
     def start(tag: str, about: dict[str, str]) -> None:
         at.append(tag)
+        if len(at) > DEEPEST:
+            raise RefusedError("is damaged: its elements are nested without end")
         if len(at) == 1 and (tag, about.get("version")) != ("net", "10"):
             raise RefusedError(f"is no OpenVINO graph of version 10 but <{tag[:40]} version={about.get('version')!r}>")
         match WHAT.index(tuple(at)) if tuple(at) in WHAT else None:
