@@ -23,7 +23,7 @@ from deltaedit.files import fingerprint, read_module, write_tensors
 from deltaedit.pictures import resize
 from deltaedit.style_space import Noise, StyleLayout, as_w_plus, sample_w
 
-PIXELS = 6000  # of each picture that a preview is fitted to
+PIXELS = 2000  # of each picture that a preview is fitted to
 
 
 @dataclass(frozen=True)
@@ -314,7 +314,7 @@ class MobileStyleGAN(nn.Module):
         if s.ndim != 2:
             raise ValueError(f"s must have shape (B, {self.layout.size}). Got {tuple(s.shape)}.")
         styles = self.layout.split(s)
-        x = self.const.expand(len(s), -1, -1, -1)
+        x = self.const.contiguous(memory_format=torch.channels_last).expand(len(s), -1, -1, -1)  # so are all after it
         for layer, style in zip(self.layers[:count], styles, strict=False):
             if 32 * x.shape[-1] >= self.resolution:
                 x = finite(x.to(dtype))
@@ -337,7 +337,7 @@ class MobileStyleGAN(nn.Module):
 
 @torch.no_grad()
 def fit_preview(
-    generator: MobileStyleGAN, sizes: tuple[int, ...] | None = None, faces: int = 24, seed: int = 0
+    generator: MobileStyleGAN, sizes: tuple[int, ...] | None = None, faces: int = 48, seed: int = 0
 ) -> MobileStyleGAN:
     """Give a generator its previews: least squares from features to the picture, averaged over areas; some seconds.
 
@@ -359,10 +359,11 @@ def fit_preview(
     rng = torch.Generator().manual_seed(seed)
     squares: dict[int, Tensor | float] = dict.fromkeys(sizes, 0.0)
     products = squares.copy()
+    dtype = devices.drawing_dtype(config.resolution, w.device)
     for style in tqdm(generator.styles(w).split(1), desc="preview", unit="picture", delay=2):
-        picture = generator.synthesize(style)
+        picture = generator.synthesize(style, dtype=dtype)
         for size in sizes:
-            x, scale = generator._features(style, size, torch.float32)
+            x, scale = generator._features(style, size, dtype)
             rows = torch.randperm(size**2, generator=rng)[:PIXELS].to(x.device)
             x = x.flatten(2)[0].T[rows].double()  # (pixels, C)
             x = torch.cat([x, x * scale, x.new_ones(len(x), 1)], dim=1)

@@ -42,6 +42,10 @@ def test_pictures_equal_the_textbooks(generator, batch):
     wanted = mobile(generator, s)
     assert wanted.shape == (batch, 3, 64, 64)
     torch.testing.assert_close(generator.synthesize(s), wanted, rtol=1e-4, atol=1e-4)
+    features, _ = generator._features(s, 32, torch.float32)
+    assert features.is_contiguous(
+        memory_format=torch.channels_last
+    )  # four times as fast, of whatever layout weights are
     generator.to(memory_format=torch.channels_last)
     torch.testing.assert_close(generator.synthesize(s), wanted, rtol=1e-4, atol=1e-4)
 

@@ -1,6 +1,7 @@
 """The miniature worlds: pictures of which everything is known, and the models trained on them.
 
-A world is a package in this one that declares a :class:`~deltaedit.worlds.world.World` by the name ``WORLD``.
+A world is a package in this one with a painter, that declares a :class:`~deltaedit.worlds.world.World` by the name
+``WORLD``. «faces» beside them is none: its pictures are photorealistic, and what they show is not known but judged.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 ANYTHING = ("red", "old", "dark", "blue", "white", "small", "green", "bright", "golden")
 """What can be asked of pictures of which only the neutral prompt is known."""
 
-NAMES: tuple[str, ...] = tuple(module.name for module in iter_modules(__path__) if module.ispkg)
+NAMES: tuple[str, ...] = tuple(
+    module.name for module in iter_modules(__path__) if (Path(__path__[0]) / module.name / "painter.py").is_file()
+)
 """The worlds there are."""
 
 
