@@ -55,7 +55,7 @@ class MobileConfig:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Pixels that the blocks draw at: 8, 16, ..., half the resolution."""
+        """Pixels that the blocks draw at, from 8 to half the resolution."""
         return tuple(4 * 2**k for k in range(1, len(self.channels)))
 
     @property

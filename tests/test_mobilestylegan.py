@@ -3,9 +3,11 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from golden_weights import golden_arrays
 from textbook import inverse_haar, mobile
 
-from deltaedit import mobilestylegan
+from deltaedit import domains, mobilestylegan
+from deltaedit.domain import GENERATOR
 from deltaedit.mobilestylegan import MobileConfig, MobileStyleGAN, Up, fit_preview
 from deltaedit.style_space import sample_w
 
@@ -174,3 +176,38 @@ def test_bad_input_is_named(generator):
     fit_preview(generator, (8,), faces=2)
     with pytest.raises(ValueError, match="this generator has previews of 8 px: .* Got a size of 16"):
         generator.preview(s, 16)
+
+
+@pytest.fixture(scope="module")
+def faces() -> MobileStyleGAN:
+    """The published generator, where it is in the cache; nothing is fetched."""
+    try:
+        return MobileStyleGAN.load(domains.locate(domains.find("faces"), GENERATOR)).requires_grad_(False)
+    except FileNotFoundError as error:
+        pytest.skip(f"the published outputs were not compared: {error}")
+
+
+def test_the_published_generator_gives_the_published_outputs(faces):
+    golden = golden_arrays("mobilestylegan_ffhq")  # computed by OpenVINO in float32; pictures averaged to 64 px
+    w = faces.mapping(golden["z"])
+    s = faces.styles(w)
+    torch.testing.assert_close(w, golden["w"], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(s, golden["s"], rtol=1e-4, atol=1e-4 * float(s.abs().max()))
+    for styles, name in ((s, "image_64"), (s + golden["delta_s"], "edited_64")):
+        image = torch.cat([faces.synthesize(style) for style in styles.split(1)])
+        assert (F.avg_pool2d(image, 16) - golden[name].float()).abs().max() < 2e-3  # a thousandth of the range
+        if name == "image_64":
+            assert (image[..., 480:544, 480:544] - golden["image_crop"]).abs().max() < 1e-4
+
+
+def test_previews_of_faces_are_near_and_half_precision_nearer(faces):
+    for truncation, least in ((0.7, 27.0), (1.0, 24.0)):
+        s = faces.styles(faces.w_avg.lerp(sample_w(faces, 6, seed=1), truncation))
+        psnr = []
+        for style in s.split(1):
+            image = faces.synthesize(style)
+            wanted = F.avg_pool2d(image, 4).clamp(-1, 1)
+            preview = faces.preview(style, 256, dtype=torch.bfloat16).clamp(-1, 1)
+            psnr.append(-10 * ((preview - wanted) / 2).square().mean().log10())
+            assert ((faces.synthesize(style, dtype=torch.bfloat16) - image) / 2).square().mean() < 10**-4.5
+        assert torch.stack(psnr).mean() > least
