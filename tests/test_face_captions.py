@@ -134,7 +134,7 @@ def test_captions_are_true(told):
 def test_nobody_denies_what_nobody_expects(told):
     for caption in told[1]:
         if re.search(r"\b(woman|lady|girl|grandmother)\b", caption):
-            assert not re.search(r"(no|without a) (beard|m(o)?ustache)|clean-shaven|beardless", caption), caption
+            assert not re.search(r"(no|without a) (beard|m(o)?ustache)|clean-shaven", caption), caption
         if re.search(r"\b(man|guy|boy)\b", caption):
             assert not re.search(r"(no|without|not wearing) (lipstick|earrings|make-?up)", caption), caption
 

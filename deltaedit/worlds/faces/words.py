@@ -123,7 +123,7 @@ SAID: dict[str, Said] = {
 
 DENIED: dict[str, Said] = {
     "glasses": Said(lacking="glasses"),
-    "beard": Said("beardless", lacking="a beard"),
+    "beard": Said(lacking="a beard"),
     "stubble": Said("clean-shaven"),
     "moustache": Said(lacking="a moustache, a mustache"),
     "bangs": Said(things="{their} forehead bare", lacking="bangs, bangs"),
@@ -142,7 +142,7 @@ DENIED: dict[str, Said] = {
 NEEDS: dict[str, str] = {
     "glasses": "sunglasses",
     "beard": "stubble",
-    "stubble": "beard moustache",
+    "stubble": "beard moustache woman child",
     "bangs": "bald hat",
     "smile": "frown pucker teeth raised_brows",
     "open_mouth": "teeth pucker",
