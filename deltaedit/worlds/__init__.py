@@ -1,6 +1,7 @@
 """The miniature worlds: pictures of which everything is known, and the models trained on them.
 
-A world is a package in this one that declares a :class:`~deltaedit.worlds.world.World` by the name ``WORLD``.
+A world is a package in this one with a painter, which declares a :class:`~deltaedit.worlds.world.World` by the name
+``WORLD``. Nobody paints ``faces``: they are a real generator's, and what is known of them was measured.
 """
 
 from __future__ import annotations
@@ -17,7 +18,11 @@ if TYPE_CHECKING:
 ANYTHING = ("red", "old", "dark", "blue", "white", "small", "green", "bright", "golden")
 """What can be asked of pictures of which only the neutral prompt is known."""
 
-NAMES: tuple[str, ...] = tuple(module.name for module in iter_modules(__path__) if module.ispkg)
+NAMES: tuple[str, ...] = tuple(
+    module.name
+    for module in iter_modules(__path__)
+    if module.ispkg and any(Path(path, module.name, "painter.py").is_file() for path in __path__)
+)
 """The worlds there are."""
 
 
