@@ -285,7 +285,8 @@ class Editor:
         generator = checkpoints.load_generator(domains.locate(folder, GENERATOR, download)).to(device)
         if generator.w_avg.device.type in ("cpu", "cuda"):
             generator = generator.to(memory_format=torch.channels_last)
-        clip = ClipEncoder.load(folder / CLIP, device, domain.preprocessing)
+        english = domains.locate(folder, SENTENCES, download) if domain.needs else None
+        clip = ClipEncoder.load(folder / CLIP, device, domain.preprocessing, english and english.parent)
         if not (path := folder / MAPPER).exists():
             raise ValueError(f"there is no file {path}: train a mapper for the generator beside it, and save it there.")
         mapper = DeltaMapper.load(path, device)

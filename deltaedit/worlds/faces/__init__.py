@@ -1,0 +1,1 @@
+"""Faces: photographs of people who do not exist."""
