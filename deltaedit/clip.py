@@ -139,12 +139,12 @@ class ClipEncoder(nn.Module):
         path: str | Path,
         device: str | torch.device = "cpu",
         preprocessing: str = "clip",
-        sentences: str | Path | None = None,
+        sentences: Callable[[], Path] | None = None,
     ) -> ClipEncoder:
         """An encoder that :meth:`save` wrote; ``preprocessing`` is no part of the file, but of the domain.
 
-        ``sentences`` is the folder of the network that reads English, for a CLIP whose text tower is made of one. Raises
-        ``ValueError`` when the file is missing, damaged or of another kind, or names published weights that
+        ``sentences`` finds the weights of the network that reads English, for a CLIP whose text tower is made of one.
+        Raises ``ValueError`` when the file is missing, damaged or of another kind, or names published weights that
         changed; other errors are those of :meth:`from_open_clip`.
         """
         tensors, about = read_tensors(path)
@@ -322,12 +322,14 @@ def _coverage(before: int, after: int, like: Tensor) -> Tensor:
     return inside.T.to(like)
 
 
-def _build(config: dict[str, Any], sentences: str | Path | None = None) -> nn.Module:
+def _build(config: dict[str, Any], sentences: Callable[[], Path] | None = None) -> nn.Module:
     text = config["text_cfg"]
     if "hidden" in text:  # of a head on a network that reads sentences
         none = {"context_length": 1, "vocab_size": 1, "width": 8, "heads": 1, "layers": 1}  # but one there must be
         visual = open_clip.CLIP(config["embed_dim"], config["vision_cfg"], none).visual
-        return SentenceCLIP(visual, SentenceTower(MiniLM.load(_said(sentences)), config["embed_dim"], text["hidden"]))
+        return SentenceCLIP(
+            visual, SentenceTower(MiniLM.load(_english(sentences)), config["embed_dim"], text["hidden"])
+        )
     with _fetching(text.get("hf_model_name", ""), "copy it into the cache of Hugging Face"):
         other = config.get("custom_text") or "hf_model_name" in text
         model = open_clip.CoCa if "multimodal_cfg" in config else open_clip.CustomTextCLIP if other else open_clip.CLIP
@@ -336,19 +338,18 @@ def _build(config: dict[str, Any], sentences: str | Path | None = None) -> nn.Mo
         return model(**{key: value for key, value in parts.items() if key != "custom_text"})
 
 
-def _said(folder: str | Path | None) -> Path:
-    if folder is None:
-        needs = "this CLIP reads prompts by a sentence encoder that others publish"
-        raise FileNotFoundError(f"{needs}: run «python -m deltaedit.download faces», and say in which folder it is.")
-    return Path(folder)
+def _english(sentences: Callable[[], Path] | None) -> Path:
+    if sentences is None:
+        raise FileNotFoundError("this CLIP reads by a sentence encoder of others': say where its weights are.")
+    return sentences().parent
 
 
 def _tokenizer(
-    config: dict[str, Any], context_length: int | None = None, sentences: str | Path | None = None
+    config: dict[str, Any], context_length: int | None = None, sentences: Callable[[], Path] | None = None
 ) -> Tokenizer:
     text = config["text_cfg"]
     if "hidden" in text:
-        return word_pieces(_said(sentences))
+        return word_pieces(_english(sentences))
     options = {"context_length": context_length or text.get("context_length", 77), **text.get("tokenizer_kwargs", {})}
     if not (name := text.get("hf_tokenizer_name")):
         return open_clip.SimpleTokenizer(**options)

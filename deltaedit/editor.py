@@ -7,7 +7,7 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from deltaedit.mapper import DeltaMapper, text_delta
 from deltaedit.pictures import Picture, resize, to_pil, to_tensor
 from deltaedit.recipes import Recipe, encode
 from deltaedit.relevance import relevance_mask
+from deltaedit.sentences import SENTENCES
 from deltaedit.style_space import AnyGenerator, sample_w
 
 if TYPE_CHECKING:
@@ -285,8 +286,8 @@ class Editor:
         generator = checkpoints.load_generator(domains.locate(folder, GENERATOR, download)).to(device)
         if generator.w_avg.device.type in ("cpu", "cuda"):
             generator = generator.to(memory_format=torch.channels_last)
-        english = domains.locate(folder, SENTENCES, download) if domain.needs else None
-        clip = ClipEncoder.load(folder / CLIP, device, domain.preprocessing, english and english.parent)
+        english = partial(domains.locate, folder, SENTENCES, download)  # which few CLIPs need
+        clip = ClipEncoder.load(folder / CLIP, device, domain.preprocessing, english)
         if not (path := folder / MAPPER).exists():
             raise ValueError(f"there is no file {path}: train a mapper for the generator beside it, and save it there.")
         mapper = DeltaMapper.load(path, device)

