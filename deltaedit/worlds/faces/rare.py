@@ -375,7 +375,7 @@ RARE: dict[str, Said] = {
         "{their} head back, eyes up",
         doing="facing up, facing upwards, glancing up, peeping up, raising {their} head, raising {their} eyes, "
         "turning {their} eyes to heaven, looking at the stars, looking to heaven, watching the clouds, "
-        "watching a bird fly over, tilting {their} head back, looking up high, looking at the roof, "
+        "watching a bird fly over, tilting {their} head back, looking up high, "
         "watching the birds, turned upwards, looking upward, looking heavenwards, looking overhead",
         part="head is raised, chin is up, head is tilted up, face is upturned, head is tilted back",
     ),
@@ -406,13 +406,13 @@ RARE: dict[str, Said] = {
         things="black skin, brown skin, deep brown skin, dusky skin, swarthy skin, a dusky complexion, "
         "a swarthy complexion, coffee-coloured skin, very dark skin, a deep complexion, deep skin, "
         "a black complexion, dark brown skin, sepia skin, a dark skin tone, a deep skin tone, dark cheeks, "
-        "skin as dark as night, skin the colour of coffee, a black face, umber skin, African features, "
+        "skin the colour of coffee, umber skin, African features, "
         "African looks, jet-black skin, espresso skin",
         doing="of African descent, with African roots, of colour, of color, from Africa, of dark complexion",
     ),
     "tanned_skin": Said(
         adjectives="browned, perma-tanned, well-tanned, deeply tanned, weather-browned, spray-tanned, nut-brown, "
-        "freshly tanned, tanned brown",
+        "freshly tanned",
         things="a deep tan, olive skin, an olive complexion, browned skin, a healthy tan, tan skin, a beach tan, "
         "a holiday tan, caramel skin, honey skin, a spray tan, a fake tan, a summer tan, tanned cheeks, tan lines, "
         "a tanned complexion, a sailor's tan, an all-over tan, a surfer's tan, a Mediterranean complexion, "
@@ -498,7 +498,7 @@ RARE: dict[str, Said] = {
 """Phrases that are said less often, by attribute; nouns for ages and genders are in ``RARE_PEOPLE``."""
 
 RARE_PEOPLE: dict[tuple[str, str], str] = {
-    ("", ""): "human being, sitter",
+    ("", ""): "human being, person, person, individual",
     ("", "man"): "mister, gent, daddy, dad, husband, brother, uncle, male person, male adult, grown man, "
     "he-man, boyfriend, groom, bridegroom, king, lord, prince, businessman, male model, handsome man, male human, "
     "man of the house, nobleman, macho man, hubby, salesman, actor, family man, handyman, buddy, bro, son, nephew, "
@@ -546,7 +546,7 @@ IMPLIED: tuple[tuple[str, str], ...] = (
     ("glar|daggers|in {their} eyes|smiling eyes|tears", "-closed_eyes -sunglasses"),
     ("(painted|smokey|smoky|kohl).* eyes|eyes made up|eyelids|eyelashes|lashes|eye (paint|pencil)", "-sunglasses"),
     ("weep|tears|sad|sorrow|mourn|dejected|miserable|glum", "-smile"),
-    ("(bare|naked|uncovered) head|pate|crown|tonsure|head like", "-hat"),
+    ("(bare|naked) head|bald (pate|patch|spot|crown)|tonsure|head like", "-hat"),
 )
 """What a phrase tells beside its attribute, and, after «-», what it tells not to be there."""
 
