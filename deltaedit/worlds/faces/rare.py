@@ -290,7 +290,7 @@ RARE: dict[str, Said] = {
         things="a pout, pouting lips, a pouty mouth, puckered-up lips, protruding lips, pushed-out lips, "
         "{their} lips pushed out, {their} lips pressed together, {their} lips pouting, fish lips, "
         "{their} lips pushed forward, {their} mouth puckered, a moue, a pursed mouth, {their} mouth pursed, "
-        "tightened lips, pinched lips, a sulky pout, {their} lips drawn in, a trout pout, rosebud lips, "
+        "tightened lips, pinched lips, a sulky pout, a trout pout, rosebud lips, "
         "a bee-stung pout, {their} lips sticking out, a selfie pout, compressed lips, {their} lips thrust out",
         doing="pursing {their} lips, puckering up, pushing out {their} lips, sticking out {their} lips, "
         "giving a peck, sucking on a lemon, pressing {their} lips together, pulling a pout, "
@@ -321,7 +321,7 @@ RARE: dict[str, Said] = {
         "around fifty, about forty, pushing fifty, on the wrong side of forty, of mature years",
     ),
     "old": Said(
-        adjectives="aged, ageing, aging, senile, hoary, venerable, wizened, decrepit, age-worn, very old, doddery, "
+        adjectives="aged, ageing, aging, senile, venerable, wizened, decrepit, age-worn, very old, doddery, "
         "long-lived, time-worn, weather-beaten",
         things="crow's feet, age spots, liver spots, sagging skin, saggy skin, a lined face, an old face, "
         "a weathered face, deep lines in {their} face, a leathery face, creased skin, crinkly skin, papery skin, "
@@ -383,7 +383,7 @@ RARE: dict[str, Said] = {
         adjectives="down-looking",
         things="{their} head bowed, {their} head down, {their} eyes lowered, {their} eyes down, a bowed head, "
         "{their} chin on {their} chest, {their} chin down, {their} head hung low, {their} head bent, "
-        "{their} face down, {their} chin tucked in, {their} face lowered, lowered eyes, eyes down, "
+        "{their} face down, {their} face lowered, lowered eyes, eyes down, "
         "{their} head tilted down, {their} eyes cast to {their} feet, {their} head bent forward",
         doing="glancing down, facing down, facing downwards, bowing {their} head, lowering {their} head, "
         "looking at {their} feet, looking at {their} shoes, lowering {their} eyes, reading a book, "
@@ -392,8 +392,8 @@ RARE: dict[str, Said] = {
         part="head is bowed, head is lowered, eyes are lowered, head is down",
     ),
     "pale_skin": Said(
-        adjectives="pasty, ashen, wan, pale-skinned, pale-faced, white-skinned, pasty-faced, white-faced, ghostly, "
-        "waxen, colorless, chalk-white, lily-white, whey-faced, pale-complexioned, fair-complexioned, anaemic, "
+        adjectives="pasty, wan, pale-skinned, pale-faced, white-skinned, pasty-faced, white-faced, ghostly, "
+        "waxen, colorless, whey-faced, pale-complexioned, fair-complexioned, anaemic, "
         "deathly pale, vampire-pale, peaky, alabaster-skinned, bloodless, sallow, light-complexioned",
         things="white skin, light skin, alabaster skin, a pasty complexion, a fair complexion, a light complexion, "
         "pale cheeks, chalky skin, lily-white skin, snow-white skin, untanned skin, pasty skin, creamy skin, "
@@ -411,8 +411,7 @@ RARE: dict[str, Said] = {
         doing="of African descent, with African roots, of colour, of color, from Africa, of dark complexion",
     ),
     "tanned_skin": Said(
-        adjectives="browned, perma-tanned, well-tanned, deeply tanned, weather-browned, spray-tanned, nut-brown, "
-        "freshly tanned",
+        adjectives="browned, perma-tanned, well-tanned, deeply tanned, weather-browned, spray-tanned, freshly tanned",
         things="a deep tan, olive skin, an olive complexion, browned skin, a healthy tan, tan skin, a beach tan, "
         "a holiday tan, caramel skin, honey skin, a spray tan, a fake tan, a summer tan, tanned cheeks, tan lines, "
         "a tanned complexion, a sailor's tan, an all-over tan, a surfer's tan, a Mediterranean complexion, "
