@@ -270,7 +270,7 @@ class Editor:
     def from_pretrained(
         cls, name_or_folder: str | Path, device: str | torch.device = "cpu", download: bool = False
     ) -> Editor:
-        """Load a domain: a name such as "portraits" or "ffhq", or a folder that ``save_pretrained`` wrote.
+        """Load a domain: a name such as "faces", "portraits" or "ffhq", or a folder that ``save_pretrained`` wrote.
 
         With ``download``, what others publish of it and is not here is fetched; otherwise nothing is.
 
@@ -282,7 +282,7 @@ class Editor:
 
         folder = domains.find(name_or_folder, download)
         domain = Domain.read(folder)
-        generator = checkpoints.load_generator(folder / GENERATOR).to(device)
+        generator = checkpoints.load_generator(domains.locate(folder, GENERATOR, download)).to(device)
         if generator.w_avg.device.type in ("cpu", "cuda"):
             generator = generator.to(memory_format=torch.channels_last)
         clip = ClipEncoder.load(folder / CLIP, device, domain.preprocessing)

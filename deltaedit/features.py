@@ -172,6 +172,8 @@ def extract_features(
         raise ValueError(f"n and batch_size must be at least 1. Got {n} and {batch_size}.")
     generator.eval()
     about = {"dims": list(generator.layout.dims), "seed": seed, "truncation": truncation}
+    if generator.layout.cuts:  # as StyleGAN2 says none
+        about |= {"cuts": list(generator.layout.cuts), "num_ws": generator.num_ws}
     manifest = {**about, **made_by(generator, clip)}
     done, n_before, added = 0, 0, {}
     if (Path(out) / MANIFEST).exists():

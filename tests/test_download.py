@@ -80,7 +80,7 @@ def test_what_is_not_here_is_named_in_one_sentence(cache):
     assert not list(cache.iterdir())
     with pytest.raises(ValueError, match="'ffhq'.*'portraits', or the path of a folder"):
         domains.find("unicorns")
-    with pytest.raises(ValueError, match="nobody publishes a domain 'unicorns': choose one of ffhq,"):
+    with pytest.raises(ValueError, match="nobody publishes a domain 'unicorns': choose one of faces, ffhq,"):
         prepare("unicorns")
 
 
