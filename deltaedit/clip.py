@@ -20,7 +20,7 @@ from torch.func import functional_call
 from deltaedit._torchvision import open_clip
 from deltaedit.files import fingerprint, read_tensors, write_tensors
 from deltaedit.mapper import text_delta
-from deltaedit.pictures import PREPROCESSINGS, Picture, centre, to_tensor
+from deltaedit.pictures import PREPROCESSINGS, Picture, average, centre, to_tensor
 from deltaedit.sentences import MiniLM, SentenceCLIP, SentenceTower, WordPieces, word_pieces
 
 TEMPLATES: tuple[str, ...] = (
@@ -38,6 +38,7 @@ MODELS = (open_clip.CLIP, open_clip.CustomTextCLIP, open_clip.CoCa, SentenceCLIP
 TOKENIZERS = (open_clip.SimpleTokenizer, open_clip.tokenizer.HFTokenizer, WordPieces)
 LOCKED = "text.encoder."  # of a SentenceCLIP: what others published, and is not written again
 Tokenizer = Callable[..., Tensor]
+Sentences = str | Path | Callable[[], Path]
 
 
 class ClipEncoder(nn.Module):
@@ -139,11 +140,12 @@ class ClipEncoder(nn.Module):
         path: str | Path,
         device: str | torch.device = "cpu",
         preprocessing: str = "clip",
-        sentences: Callable[[], Path] | None = None,
+        sentences: Sentences | None = None,
     ) -> ClipEncoder:
         """An encoder that :meth:`save` wrote; ``preprocessing`` is no part of the file, but of the domain.
 
-        ``sentences`` finds the weights of the network that reads English, for a CLIP whose text tower is made of one.
+        ``sentences`` is the folder of the network that reads English, for a CLIP whose text tower is made of one, or what
+        finds it, called for such a CLIP alone.
         Raises ``ValueError`` when the file is missing, damaged or of another kind, or names published weights that
         changed; other errors are those of :meth:`from_open_clip`.
         """
@@ -163,7 +165,7 @@ class ClipEncoder(nn.Module):
                 rows = tensors[key := _embedding(tensors)].float()
                 tensors[key] = rows.new_zeros(about["config"]["text_cfg"]["vocab_size"], rows.shape[1])
                 tensors[key][ids.long()] = rows
-            model, tokenizer = _build(about["config"], sentences), _tokenizer(about["config"], sentences=sentences)
+            model, tokenizer = build(about["config"], sentences), _tokenizer(about["config"], sentences=sentences)
             locked = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(LOCKED)}
             model.load_state_dict(tensors | locked)
         except (StopIteration, KeyError, TypeError, RuntimeError) as error:
@@ -222,8 +224,7 @@ class ClipEncoder(nn.Module):
         image = centre(image)
         side = image.shape[-1]
         if self.preprocessing == "deltaedit":
-            rows = _coverage(side, self.image_size, image)
-            return rows @ image @ rows.T
+            return average(image, self.image_size)
         if side != self.image_size:
             size = (self.image_size, self.image_size)
             mode = "bilinear" if self.interpolation == "bilinear" else "bicubic"
@@ -315,14 +316,11 @@ class ClipEncoder(nn.Module):
         return text_delta(self.text_feature, target, neutral, normalize)
 
 
-def _coverage(before: int, after: int, like: Tensor) -> Tensor:
-    """(after, before), rows of sum 1: what share each pixel has in each of the larger or smaller ones in its place."""
-    edges = torch.arange(before + 1, dtype=torch.float64)[:, None] * after / before  # in the new pixels' measure
-    inside = (edges - torch.arange(after)).clamp(0, 1).diff(dim=0)  # (before, after)
-    return inside.T.to(like)
+def build(config: dict[str, Any], sentences: Sentences | None = None) -> nn.Module:
+    """A model with random weights, of a configuration as open_clip's registry holds them, or of a ``SentenceCLIP``.
 
-
-def _build(config: dict[str, Any], sentences: Callable[[], Path] | None = None) -> nn.Module:
+    For ``sentences`` see ``ClipEncoder.load``.
+    """
     text = config["text_cfg"]
     if "hidden" in text:  # of a head on a network that reads sentences
         none = {"context_length": 1, "vocab_size": 1, "width": 8, "heads": 1, "layers": 1}  # but one there must be
@@ -338,14 +336,14 @@ def _build(config: dict[str, Any], sentences: Callable[[], Path] | None = None) 
         return model(**{key: value for key, value in parts.items() if key != "custom_text"})
 
 
-def _english(sentences: Callable[[], Path] | None) -> Path:
+def _english(sentences: Sentences | None) -> Path:
     if sentences is None:
-        raise FileNotFoundError("this CLIP reads by a sentence encoder of others': say where its weights are.")
-    return sentences().parent
+        raise FileNotFoundError("this CLIP reads by a sentence encoder of others': say in which folder that is.")
+    return Path(sentences() if callable(sentences) else sentences)
 
 
 def _tokenizer(
-    config: dict[str, Any], context_length: int | None = None, sentences: Callable[[], Path] | None = None
+    config: dict[str, Any], context_length: int | None = None, sentences: Sentences | None = None
 ) -> Tokenizer:
     text = config["text_cfg"]
     if "hidden" in text:

@@ -7,7 +7,7 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -286,8 +286,12 @@ class Editor:
         generator = checkpoints.load_generator(domains.locate(folder, GENERATOR, download)).to(device)
         if generator.w_avg.device.type in ("cpu", "cuda"):
             generator = generator.to(memory_format=torch.channels_last)
-        english = partial(domains.locate, folder, SENTENCES, download)  # which few CLIPs need
-        clip = ClipEncoder.load(folder / CLIP, device, domain.preprocessing, english)
+        clip = ClipEncoder.load(
+            folder / CLIP,
+            device,
+            domain.preprocessing,
+            lambda: domains.locate(folder, SENTENCES, download).parent,  # which few need
+        )
         if not (path := folder / MAPPER).exists():
             raise ValueError(f"there is no file {path}: train a mapper for the generator beside it, and save it there.")
         mapper = DeltaMapper.load(path, device)

@@ -40,6 +40,16 @@ class ImageEncoder(Protocol):
         """Digits that tell these weights from others."""
 
 
+class Pictures(Protocol):
+    """Where the pictures of samples come from, if ``generator.synthesize`` does not draw them."""
+
+    def __call__(self, first: int, s: Tensor) -> Tensor:
+        """Images (B, 3, H, W) in [-1, 1] of the samples from number ``first`` on, whose styles are s (B, S)."""
+
+    def fingerprint(self) -> str:
+        """What tells these pictures from others of the same samples."""
+
+
 @dataclass(frozen=True)
 class FeatureStore:
     """Features of ``len(store)`` pictures in a folder: a manifest and one safetensors file for every 1024 pictures.
@@ -147,6 +157,7 @@ def extract_features(
     seed: int = 0,
     truncation: float = 1.0,
     batch_size: int | None = None,
+    pictures: Pictures | None = None,
 ) -> FeatureStore:
     """Sample ``n`` pictures and keep w, s and CLIP image feature of each (DeltaEdit, section 3, «training data»).
 
@@ -158,6 +169,7 @@ def extract_features(
         seed: picture k depends on ``seed`` and ``k`` only.
         truncation: as in ``Generator.mapping``.
         batch_size: pictures at a time; by default ``generator.batch_size``.
+        pictures: where they come from, if not from ``generator.synthesize``: smaller ones, or those drawn before.
 
     Raises:
         ValueError: if a number is out of range, or ``out`` holds features of another run.
@@ -174,6 +186,8 @@ def extract_features(
     about = {"dims": list(generator.layout.dims), "seed": seed, "truncation": truncation}
     if generator.layout.cuts:  # as StyleGAN2 says none
         about |= {"cuts": list(generator.layout.cuts), "num_ws": generator.num_ws}
+    if pictures is not None:
+        about["drawn"] = pictures.fingerprint()
     manifest = {**about, **made_by(generator, clip)}
     done, n_before, added = 0, 0, {}
     if (Path(out) / MANIFEST).exists():
@@ -191,10 +205,14 @@ def extract_features(
         for number in range(start, -(-n // SHARD)):
             z = shard_latents(seed, number, generator.z_dim)[: n - number * SHARD]
             batches = []
-            for part in z.to(device).split(batch_size):
+            for k, part in enumerate(z.to(device).split(batch_size)):
                 w = generator.mapping(part, truncation)
                 s = generator.styles(w)
-                feature = clip.encode_image(generator.synthesize(s, w, dtype=dtype).clamp(-1, 1))
+                if pictures is None:
+                    image = generator.synthesize(s, w, dtype=dtype)
+                else:
+                    image = pictures(number * SHARD + k * batch_size, s)
+                feature = clip.encode_image(image.clamp(-1, 1))
                 batches.append((w.half(), s.half(), feature.half()))
                 bar.update(len(part))
             w, s, feature = (torch.cat(parts) for parts in zip(*batches, strict=True))

@@ -93,7 +93,7 @@ def test_a_clip_of_it_is_saved_without_what_others_published(folder: Path, tmp_p
     model = SentenceCLIP(visual, SentenceTower(MiniLM.load(folder), 5, 6))
     clip = ClipEncoder(model, word_pieces(folder), "tiny", config=CONFIG, token_ids=[2, 3, 4, 5])
     clip.save(tmp_path / "clip.safetensors")
-    again = ClipEncoder.load(tmp_path / "clip.safetensors", sentences=lambda: folder / SENTENCES)
+    again = ClipEncoder.load(tmp_path / "clip.safetensors", sentences=lambda: folder)
     assert again.fingerprint() == clip.fingerprint() and again.dim == 5
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -111,7 +111,7 @@ def test_says_what_is_missing_or_damaged(folder: Path, tmp_path: Path):
     model = SentenceCLIP(open_clip.CLIP(5, VISION, none).visual, SentenceTower(MiniLM.load(folder), 5, 6))
     path = tmp_path / "clip.safetensors"
     ClipEncoder(model, word_pieces(folder), "tiny", config=CONFIG).save(path)
-    with pytest.raises(FileNotFoundError, match="say where its weights are"):
+    with pytest.raises(FileNotFoundError, match="say in which folder that is"):
         ClipEncoder.load(path)
     (folder / VOCABULARY).write_text("{}")
     with pytest.raises(ValueError, match="no tokenizer of word pieces"):
