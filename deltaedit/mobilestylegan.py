@@ -77,19 +77,19 @@ class MobileConfig:
 
 
 def inverse_haar(channels: int) -> Tensor:
-    """Weights (channels, channels, 1, 1) of the inverse Haar transform to a quarter of the channels, twice the size.
+    """Weights (channels, channels / 4, 2, 2) of the inverse Haar transform, a transposed convolution of stride 2.
 
-    Of the channels that come in, the first quarter are means; then lh, hl and hh of each in turn. Those that go out
-    are pixels, as ``pixel_shuffle`` wants them. So dense, it is many times faster than adding strided pictures.
+    Of the channels that come in, the first quarter are means; then lh, hl and hh of each in turn. So dense, it is many
+    times faster than adding strided pictures.
     """
     c = channels // 4
     signs = torch.tensor(
         [[1, 1, 1, 1], [1, 1, -1, -1], [1, -1, 1, -1], [1, -1, -1, 1]], device="cpu"
-    )  # pixels by bands
-    weight = torch.zeros(c, 4, channels, device="cpu")  # no parameter, so it must be there on the device "meta" too
+    )  # bands by pixels
+    weight = torch.zeros(channels, c, 4, device="cpu")  # no parameter, so it must be there on the device "meta" too
     for k in range(c):
-        weight[k][:, [k, c + 3 * k, c + 3 * k + 1, c + 3 * k + 2]] = signs / 2
-    return weight.reshape(channels, channels, 1, 1)
+        weight[[k, c + 3 * k, c + 3 * k + 1, c + 3 * k + 2], k] = signs / 2
+    return weight.unflatten(2, (2, 2))
 
 
 def finite(x: Tensor) -> Tensor:
@@ -97,16 +97,16 @@ def finite(x: Tensor) -> Tensor:
     return x.nan_to_num() if x.dtype == torch.float16 else x
 
 
-def scaled(x: Tensor, weight: Tensor, style: Tensor) -> tuple[Tensor, Tensor]:
-    """``x`` (B, C, H, W) and ``weight`` (C', C, k, k), one of them scaled by ``style`` (B, C), in the type of ``x``.
+def scaled(x: Tensor, weight: Tensor, style: Tensor, axis: int = 1) -> tuple[Tensor, Tensor]:
+    """``x`` (B, C, H, W) and ``weight``, whose ``axis`` has C, one of them scaled by ``style`` (B, C), in x's type.
 
     It is the smaller one, but several pictures share the weights.
     """
     with full_precision(x):
-        style = style.float()[:, :, None, None]
+        style = style.float()
         if len(x) == 1 and x.numel() > weight.numel():
-            return x, finite((weight * style).to(x.dtype))
-    return finite(x * style.to(x.dtype)), weight.to(x.dtype)
+            return x, finite((weight * style.movedim(1, axis)[..., None, None]).to(x.dtype))
+    return finite(x * style.to(x.dtype)[..., None, None]), weight.to(x.dtype)
 
 
 class StyledConv(nn.Module):
@@ -143,7 +143,8 @@ class Up(nn.Module):
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         """x (B, C, H, W), style (B, C) -> (B, C / 4, 2 H, 2 W)."""
-        return finite(F.pixel_shuffle(F.conv2d(*scaled(x, self.weight, style)), 2))
+        x = x.contiguous(memory_format=torch.channels_last)  # as all that comes from it: of 4 pixels it costs nothing
+        return finite(F.conv_transpose2d(*scaled(x, self.weight, style, axis=0), stride=2))
 
 
 class ToImage(nn.Module):
@@ -154,7 +155,7 @@ class ToImage(nn.Module):
         self.affine = nn.Linear(w_dim, in_channels)
         self.weight = nn.Parameter(torch.randn(12, in_channels))
         self.bias = nn.Parameter(torch.zeros(12))
-        self.register_buffer("haar", inverse_haar(12)[..., 0, 0], persistent=False)
+        self.register_buffer("haar", inverse_haar(12).flatten(1).T.contiguous(), persistent=False)  # pixels by bands
         self.gain = 1 / math.sqrt(in_channels)
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
@@ -314,7 +315,7 @@ class MobileStyleGAN(nn.Module):
         if s.ndim != 2:
             raise ValueError(f"s must have shape (B, {self.layout.size}). Got {tuple(s.shape)}.")
         styles = self.layout.split(s)
-        x = self.const.contiguous(memory_format=torch.channels_last).expand(len(s), -1, -1, -1)  # so are all after it
+        x = self.const.expand(len(s), -1, -1, -1)
         for layer, style in zip(self.layers[:count], styles, strict=False):
             if 32 * x.shape[-1] >= self.resolution:
                 x = finite(x.to(dtype))
