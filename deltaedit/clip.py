@@ -114,7 +114,7 @@ class ClipEncoder(nn.Module):
                 ``force_preprocess_cfg``, where mean and deviation are not those of OpenAI's CLIP.
 
         Raises:
-            ValueError: for a name or a tag that open_clip does not know.
+            ValueError: for a name or a tag that open_clip does not know, or a file of something else.
             ImportError: if the tokenizer needs transformers, and that is not installed.
             FileNotFoundError: if weights or tokenizer are neither here nor can be fetched.
         """
@@ -128,8 +128,16 @@ class ClipEncoder(nn.Module):
         tag = pretrained if pretrained in tags and not options.keys() - {"force_quick_gelu"} else None
         options.setdefault("pretrained_text", False)  # else some would fetch half a model for random weights
         tokenizer = _tokenizer(open_clip.get_model_config(name), options.get("force_context_length"))
-        with _fetching(f"{name} {pretrained or ''}".strip(), "give a file of weights instead of the tag"):
-            model = open_clip.create_model(name, pretrained=pretrained, device=device, **options)
+        try:
+            with _fetching(f"{name} {pretrained or ''}".strip(), "give a file of weights instead of the tag"):
+                model = open_clip.create_model(name, pretrained=pretrained, device=device, **options)
+        except (ImportError, OSError):
+            raise
+        except Exception as error:  # a damaged file can make anything fail
+            if pretrained is None or pretrained in tags:
+                raise
+            reason = textwrap.shorten(str(error), 160, placeholder=" …").rstrip(".")
+            raise ValueError(f"{pretrained} holds no weights for {name} ({reason}): check file and name.") from None
         config = _registered(model, name)
         config |= {key: options[key] for key in inspect.signature(type(model)).parameters if key in options}
         return cls(model, tokenizer, name, tag, templates, config=config, preprocessing=preprocessing)
@@ -144,8 +152,8 @@ class ClipEncoder(nn.Module):
     ) -> ClipEncoder:
         """An encoder that :meth:`save` wrote; ``preprocessing`` is no part of the file, but of the domain.
 
-        ``sentences`` is the folder of the network that reads English, for a CLIP whose text tower is made of one, or what
-        finds it, called for such a CLIP alone.
+        ``sentences`` is the folder of the network that reads English, for a CLIP whose text tower is made of one; or
+        finds it, and is called for such a CLIP alone.
         Raises ``ValueError`` when the file is missing, damaged or of another kind, or names published weights that
         changed; other errors are those of :meth:`from_open_clip`.
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from pathlib import Path
 
 from deltaedit.domain import CARD, Domain
@@ -20,10 +21,10 @@ def register(name: str, folder: str | Path) -> None:
     FOLDERS[name] = Path(folder)
 
 
-def find(name_or_folder: str | Path, download: bool = False) -> Path:
+def find(name_or_folder: str | Path, download: bool = False, parts: Collection[str] | None = None) -> Path:
     """Folder of a domain, by its registered name, by the name under which ``download`` knows it, or by its path.
 
-    With ``download``, what others publish of it is fetched, where it is not here yet.
+    With ``download``, what others publish of it is fetched, where it is not here yet: all, or the ``parts`` named.
 
     Raises:
         ValueError: if it is none of these; the message lists the names.
@@ -31,7 +32,7 @@ def find(name_or_folder: str | Path, download: bool = False) -> Path:
     """
     name = str(name_or_folder)
     if name not in FOLDERS and name in PUBLISHED:
-        return prepare(name, download)
+        return prepare(name, download, parts=parts)
     folder = FOLDERS.get(name, Path(name_or_folder))
     if not folder.is_dir() and name not in FOLDERS:
         known = ", ".join(repr(name) for name in sorted({*FOLDERS, *PUBLISHED}))

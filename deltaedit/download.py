@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -164,11 +165,14 @@ COMPLETED: dict[str, tuple[Package, ...]] = {"faces": (MOBILESTYLEGAN, MINILM)}
 a network that reads English sentences."""
 
 
-def prepare(name: str, download: bool = False, cache: str | Path | None = None) -> Path:
+def prepare(
+    name: str, download: bool = False, cache: str | Path | None = None, parts: Collection[str] | None = None
+) -> Path:
     """Folder of a published domain in our own format, made from its files where that is not done yet.
 
     What is converted is not read again: the published files may then be deleted. With ``download`` what is missing is
-    fetched; otherwise the encoder may be missing. For ``cache`` see ``remote.cache_folder``.
+    fetched; otherwise the encoder may be missing. For ``cache`` see ``remote.cache_folder``. ``parts`` are those wanted
+    of it, such as ``domain.GENERATOR``, if not all.
 
     Raises:
         ValueError: if there is no such domain, or a file is not what it should be.
@@ -179,12 +183,13 @@ def prepare(name: str, download: bool = False, cache: str | Path | None = None) 
         raise ValueError(f"nobody publishes a domain {name!r}: choose one of {', '.join((*COMPLETED, *PUBLISHED))}.")
     entry, cache = PUBLISHED[name], cache_folder(cache)
     folder = cache / name
-    todo = {target: file for target, file in _parts(entry).items() if not (folder / target).exists()}
+    wanted = {target: file for target, file in _parts(entry).items() if parts is None or target in parts}
+    todo = {target: file for target, file in wanted.items() if not (folder / target).exists()}
     missing = {target: file for target, file in todo.items() if not (cache / file.name).is_file()}
     if not download:
-        if wanted := [str(file) for target, file in missing.items() if target != ENCODER]:
+        if lacks := [str(file) for target, file in missing.items() if target != ENCODER]:
             get = f"say download=True, run «python -m deltaedit.download {name}»"
-            raise FileNotFoundError(f"{name} is not on this machine: {get}, or put {', '.join(wanted)} below {cache}.")
+            raise FileNotFoundError(f"{name} is not on this machine: {get}, or put {', '.join(lacks)} below {cache}.")
         todo = {target: file for target, file in todo.items() if target not in missing}
     paths = {target: fetch(file, download, cache) for target, file in todo.items()}
     if paths:

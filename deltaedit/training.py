@@ -81,6 +81,19 @@ class MapperTraining:
             raise ValueError(f'space must be "s" or "w_plus". Got {self.space!r}.')
 
 
+QUICK = MapperTraining(
+    steps=4000,
+    batch_size=256,
+    lr=0.2,
+    warmup=100,
+    cooldown=0.5,
+    standardize=True,
+    mapper=MapperConfig(hidden=256, last_activation=False),
+)
+"""A mapper from some ten thousand pictures in minutes on a processor: unlike the paper's its last layer is linear, and
+channels count in their own spread."""
+
+
 def train_mapper(
     store: FeatureStore,
     config: MapperTraining = MapperTraining(),

@@ -122,6 +122,15 @@ def published(tmp_path_factory, monkeypatch):
         yield web
 
 
+def test_some_parts_of_a_published_domain_are_enough(published, cache):
+    folder = domains.find("tiny", download=True, parts=(GENERATOR,))
+    assert published.read == ["g.pkl"]
+    assert sorted(path.name for path in folder.iterdir() if path.suffix == ".safetensors") == [GENERATOR]
+    with pytest.raises(FileNotFoundError, match="put .*tiny/mapper.pth"):
+        domains.find("tiny")
+    assert Editor.from_pretrained("tiny", download=True).encoder is not None
+
+
 def test_a_published_domain_is_fetched_converted_once_and_edited(published, cache):
     editor = Editor.from_pretrained("tiny", download=True)
     assert editor.domain == Domain("tiny", **RELEASED)

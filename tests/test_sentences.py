@@ -94,7 +94,8 @@ def test_a_clip_of_it_is_saved_without_what_others_published(folder: Path, tmp_p
     clip = ClipEncoder(model, word_pieces(folder), "tiny", config=CONFIG, token_ids=[2, 3, 4, 5])
     clip.save(tmp_path / "clip.safetensors")
     again = ClipEncoder.load(tmp_path / "clip.safetensors", sentences=lambda: folder)
-    assert again.fingerprint() == clip.fingerprint() and again.dim == 5
+    assert again.fingerprint() == clip.fingerprint()
+    assert again.dim == 5
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         torch.testing.assert_close(again.encode_text(["a face"]), clip.encode_text("a face"), atol=2e-3, rtol=0)
