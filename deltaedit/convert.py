@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,16 +71,21 @@ def convert(
     domain.write(folder)
 
 
-def load_clip(name: str, preprocessing: str = "clip", device: str | torch.device = "cpu") -> ClipEncoder:
+def load_clip(
+    name: str,
+    preprocessing: str = "clip",
+    device: str | torch.device = "cpu",
+    sentences: Callable[[], Path] | None = None,
+) -> ClipEncoder:
     """The CLIP that a command line names: "ViT-B-32:openai", with a file in place of the tag, or a file of ours.
 
-    Raises ``ValueError`` if it is none of these, and otherwise as ``ClipEncoder.from_open_clip`` and ``load`` do.
+    For ``sentences`` see ``ClipEncoder.load``. Raises ``ValueError`` if it is none of these, and otherwise as ``ClipEncoder.from_open_clip`` and ``load`` do.
     """
     from deltaedit.clip import RELEASED_TEMPLATES, ClipEncoder  # here: open_clip takes seconds to import
 
     model, _, tag = name.partition(":")
     if Path(name).is_file():
-        encoder = ClipEncoder.load(name, device, preprocessing)
+        encoder = ClipEncoder.load(name, device, preprocessing, sentences)
     elif tag:
         encoder = ClipEncoder.from_open_clip(model, tag, device, preprocessing=preprocessing)
     else:

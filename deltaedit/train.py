@@ -13,6 +13,7 @@ import tempfile
 import time
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
+from functools import partial
 from io import StringIO
 from pathlib import Path
 
@@ -21,9 +22,11 @@ import torch
 from deltaedit import checkpoints, domains
 from deltaedit.convert import load_clip
 from deltaedit.domain import CARD, GENERATOR, Domain, save_parts
+from deltaedit.download import MINILM
 from deltaedit.editor import Editor
 from deltaedit.features import SHARD, FeatureStore, ImageEncoder, extract_features, sampled, shard_latents
 from deltaedit.mapper import DeltaMapper
+from deltaedit.packages import provide
 from deltaedit.relevance import estimate_relevance
 from deltaedit.style_space import AnyGenerator
 from deltaedit.training import QUICK, MapperTraining, train_mapper
@@ -80,7 +83,7 @@ def train_domain(
     card = Domain.read(folder)
     generator = checkpoints.load_generator(domains.locate(folder, GENERATOR, download=True))
     generator = generator.to(device, memory_format=torch.channels_last).requires_grad_(False)
-    seeing = load_clip(clip, device=device)
+    seeing = load_clip(clip, device=device, sentences=partial(provide, MINILM, "faces"))
     truncation = card.truncation if truncation is None else truncation
     kept = {"align": card.align, "tail": card.tail, "world": card.world}  # of the generator, whatever looks at it
     card = Domain(out.resolve().name, neutral or card.neutral, truncation=truncation, **kept)
