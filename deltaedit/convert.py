@@ -79,7 +79,8 @@ def load_clip(
 ) -> ClipEncoder:
     """The CLIP that a command line names: "ViT-B-32:openai", with a file in place of the tag, or a file of ours.
 
-    For ``sentences`` see ``ClipEncoder.load``. Raises ``ValueError`` if it is none of these, and otherwise as ``ClipEncoder.from_open_clip`` and ``load`` do.
+    For ``sentences`` see ``ClipEncoder.load``. Raises ``ValueError`` if it is none of these, and otherwise as
+    ``ClipEncoder.from_open_clip`` and ``load`` do.
     """
     from deltaedit.clip import RELEASED_TEMPLATES, ClipEncoder  # here: open_clip takes seconds to import
 

@@ -1,6 +1,6 @@
 """What is told of a generated face: its attributes, the words that captions have for each, and words kept from them.
 
-Every phrase stands where its form says, see ``Said``; ``{their} `` is «his », «her », «their » or nothing.
+Every phrase stands where its form says, see ``Said``; ``{their}`` and a blank is «his », «her », «their » or none.
 """
 
 from __future__ import annotations
