@@ -20,7 +20,8 @@ from torch.func import functional_call
 from deltaedit._torchvision import open_clip
 from deltaedit.files import fingerprint, read_tensors, write_tensors
 from deltaedit.mapper import text_delta
-from deltaedit.pictures import PREPROCESSINGS, Picture, centre, to_tensor
+from deltaedit.pictures import PREPROCESSINGS, Picture, average, centre, to_tensor
+from deltaedit.sentences import MiniLM, SentenceCLIP, SentenceTower, WordPieces, word_pieces
 
 TEMPLATES: tuple[str, ...] = (
     *("{}", "a {}", "the {}", "a picture of a {}", "a photo of a {}", "a photograph of one {}", "a portrait of a {}"),
@@ -33,9 +34,11 @@ RELEASED_TEMPLATES: tuple[str, ...] = tuple(
 )
 """The 79 that the published DeltaEdit uses: CLIP's own for ImageNet, but for the one of many things."""
 
-MODELS = (open_clip.CLIP, open_clip.CustomTextCLIP, open_clip.CoCa)
-TOKENIZERS = (open_clip.SimpleTokenizer, open_clip.tokenizer.HFTokenizer)
+MODELS = (open_clip.CLIP, open_clip.CustomTextCLIP, open_clip.CoCa, SentenceCLIP)
+TOKENIZERS = (open_clip.SimpleTokenizer, open_clip.tokenizer.HFTokenizer, WordPieces)
+LOCKED = "text.encoder."  # of a SentenceCLIP: what others published, and is not written again
 Tokenizer = Callable[..., Tensor]
+Sentences = str | Path | Callable[[], Path]
 
 
 class ClipEncoder(nn.Module):
@@ -111,7 +114,7 @@ class ClipEncoder(nn.Module):
                 ``force_preprocess_cfg``, where mean and deviation are not those of OpenAI's CLIP.
 
         Raises:
-            ValueError: for a name or a tag that open_clip does not know.
+            ValueError: for a name or a tag that open_clip does not know, or a file of something else.
             ImportError: if the tokenizer needs transformers, and that is not installed.
             FileNotFoundError: if weights or tokenizer are neither here nor can be fetched.
         """
@@ -125,16 +128,32 @@ class ClipEncoder(nn.Module):
         tag = pretrained if pretrained in tags and not options.keys() - {"force_quick_gelu"} else None
         options.setdefault("pretrained_text", False)  # else some would fetch half a model for random weights
         tokenizer = _tokenizer(open_clip.get_model_config(name), options.get("force_context_length"))
-        with _fetching(f"{name} {pretrained or ''}".strip(), "give a file of weights instead of the tag"):
-            model = open_clip.create_model(name, pretrained=pretrained, device=device, **options)
+        try:
+            with _fetching(f"{name} {pretrained or ''}".strip(), "give a file of weights instead of the tag"):
+                model = open_clip.create_model(name, pretrained=pretrained, device=device, **options)
+        except (ImportError, OSError):
+            raise
+        except Exception as error:  # a damaged file can make anything fail
+            if pretrained is None or pretrained in tags:
+                raise
+            reason = textwrap.shorten(str(error), 160, placeholder=" …").rstrip(".")
+            raise ValueError(f"{pretrained} holds no weights for {name} ({reason}): check file and name.") from None
         config = _registered(model, name)
         config |= {key: options[key] for key in inspect.signature(type(model)).parameters if key in options}
         return cls(model, tokenizer, name, tag, templates, config=config, preprocessing=preprocessing)
 
     @classmethod
-    def load(cls, path: str | Path, device: str | torch.device = "cpu", preprocessing: str = "clip") -> ClipEncoder:
+    def load(
+        cls,
+        path: str | Path,
+        device: str | torch.device = "cpu",
+        preprocessing: str = "clip",
+        sentences: Sentences | None = None,
+    ) -> ClipEncoder:
         """An encoder that :meth:`save` wrote; ``preprocessing`` is no part of the file, but of the domain.
 
+        ``sentences`` is the folder of the network that reads English, for a CLIP whose text tower is made of one; or
+        finds it, and is called for such a CLIP alone.
         Raises ``ValueError`` when the file is missing, damaged or of another kind, or names published weights that
         changed; other errors are those of :meth:`from_open_clip`.
         """
@@ -150,12 +169,13 @@ class ClipEncoder(nn.Module):
             return encoder.to(device)
         ids = tensors.pop("token_ids", None)
         try:
-            if ids is not None:
+            if ids is not None and "hidden" not in about["config"]["text_cfg"]:
                 rows = tensors[key := _embedding(tensors)].float()
                 tensors[key] = rows.new_zeros(about["config"]["text_cfg"]["vocab_size"], rows.shape[1])
                 tensors[key][ids.long()] = rows
-            model, tokenizer = _build(about["config"]), _tokenizer(about["config"])
-            model.load_state_dict(tensors)
+            model, tokenizer = build(about["config"], sentences), _tokenizer(about["config"], sentences=sentences)
+            locked = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(LOCKED)}
+            model.load_state_dict(tensors | locked)
         except (StopIteration, KeyError, TypeError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise ValueError(f"{path} does not fit the model it describes ({reason}): make it again.") from None
@@ -184,11 +204,12 @@ class ClipEncoder(nn.Module):
         return fingerprint(self._stored())
 
     def _stored(self) -> dict[str, Tensor]:
-        tensors = dict(self.model.state_dict())
+        tensors = {name: t for name, t in self.model.state_dict().items() if not name.startswith(LOCKED)}
         if self.token_ids is not None:
-            rows = tensors[key := _embedding(tensors)]
-            tensors[key] = rows[self.token_ids.to(rows.device)]
             tensors["token_ids"] = self.token_ids.int()
+            if not isinstance(self.model, SentenceCLIP):
+                rows = tensors[key := _embedding(tensors)]
+                tensors[key] = rows[self.token_ids.to(rows.device)]
         return {k: t.half() if t.is_floating_point() and t.ndim > 1 else t for k, t in tensors.items()}
 
     def train(self, mode: bool = True) -> ClipEncoder:
@@ -211,8 +232,7 @@ class ClipEncoder(nn.Module):
         image = centre(image)
         side = image.shape[-1]
         if self.preprocessing == "deltaedit":
-            rows = _coverage(side, self.image_size, image)
-            return rows @ image @ rows.T
+            return average(image, self.image_size)
         if side != self.image_size:
             size = (self.image_size, self.image_size)
             mode = "bilinear" if self.interpolation == "bilinear" else "bicubic"
@@ -256,7 +276,8 @@ class ClipEncoder(nn.Module):
             warnings.warn(f"«{start}» {reason}.", stacklevel=2)
         if unknown := self.unknown_words(prompts):
             words = ", ".join(f"«{word}»" for word in unknown)
-            warnings.warn(f"this CLIP never saw {words}: expect little of it.", stacklevel=2)
+            expect = "it is read by what it means" if isinstance(self.model, SentenceCLIP) else "expect little of it"
+            warnings.warn(f"this CLIP never saw {words}: {expect}.", stacklevel=2)
         tokens = self.tokenizer(prompts, context_length=self.context_length)
         return F.normalize(self._encode_tokens(tokens.to(self.device)).float(), dim=-1)
 
@@ -303,15 +324,18 @@ class ClipEncoder(nn.Module):
         return text_delta(self.text_feature, target, neutral, normalize)
 
 
-def _coverage(before: int, after: int, like: Tensor) -> Tensor:
-    """(after, before), rows of sum 1: what share each pixel has in each of the larger or smaller ones in its place."""
-    edges = torch.arange(before + 1, dtype=torch.float64)[:, None] * after / before  # in the new pixels' measure
-    inside = (edges - torch.arange(after)).clamp(0, 1).diff(dim=0)  # (before, after)
-    return inside.T.to(like)
+def build(config: dict[str, Any], sentences: Sentences | None = None) -> nn.Module:
+    """A model with random weights, of a configuration as open_clip's registry holds them, or of a ``SentenceCLIP``.
 
-
-def _build(config: dict[str, Any]) -> nn.Module:
+    For ``sentences`` see ``ClipEncoder.load``.
+    """
     text = config["text_cfg"]
+    if "hidden" in text:  # of a head on a network that reads sentences
+        none = {"context_length": 1, "vocab_size": 1, "width": 8, "heads": 1, "layers": 1}  # but one there must be
+        visual = open_clip.CLIP(config["embed_dim"], config["vision_cfg"], none).visual
+        return SentenceCLIP(
+            visual, SentenceTower(MiniLM.load(_english(sentences)), config["embed_dim"], text["hidden"])
+        )
     with _fetching(text.get("hf_model_name", ""), "copy it into the cache of Hugging Face"):
         other = config.get("custom_text") or "hf_model_name" in text
         model = open_clip.CoCa if "multimodal_cfg" in config else open_clip.CustomTextCLIP if other else open_clip.CLIP
@@ -320,8 +344,18 @@ def _build(config: dict[str, Any]) -> nn.Module:
         return model(**{key: value for key, value in parts.items() if key != "custom_text"})
 
 
-def _tokenizer(config: dict[str, Any], context_length: int | None = None) -> Tokenizer:
+def _english(sentences: Sentences | None) -> Path:
+    if sentences is None:
+        raise FileNotFoundError("this CLIP reads by a sentence encoder of others': say in which folder that is.")
+    return Path(sentences() if callable(sentences) else sentences)
+
+
+def _tokenizer(
+    config: dict[str, Any], context_length: int | None = None, sentences: Sentences | None = None
+) -> Tokenizer:
     text = config["text_cfg"]
+    if "hidden" in text:
+        return word_pieces(_english(sentences))
     options = {"context_length": context_length or text.get("context_length", 77), **text.get("tokenizer_kwargs", {})}
     if not (name := text.get("hf_tokenizer_name")):
         return open_clip.SimpleTokenizer(**options)

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import torch
 
 from deltaedit import checkpoints
 from deltaedit.domain import CARD, CLIP, ENCODER, GENERATOR, MAPPER, RELEASED, RELEVANCE, Domain, check_fit, save_parts
@@ -57,7 +60,7 @@ def convert(
     if mapper is not None:
         ours = Path(mapper).suffix == ".safetensors"
         domain = replace(domain, **({"preprocessing": mapping.config.preprocessing} if ours else RELEASED))
-    seeing = None if clip is None else _clip(clip, domain)
+    seeing = None if clip is None else load_clip(clip, domain.preprocessing)
     dim = None if seeing is None else seeing.dim
     if seeing is None and (folder / CLIP).exists():
         dim = read_tensors(folder / CLIP)[1]["config"]["embed_dim"]
@@ -68,17 +71,27 @@ def convert(
     domain.write(folder)
 
 
-def _clip(name: str, domain: Domain) -> ClipEncoder:
+def load_clip(
+    name: str,
+    preprocessing: str = "clip",
+    device: str | torch.device = "cpu",
+    sentences: Callable[[], Path] | None = None,
+) -> ClipEncoder:
+    """The CLIP that a command line names: "ViT-B-32:openai", with a file in place of the tag, or a file of ours.
+
+    For ``sentences`` see ``ClipEncoder.load``. Raises ``ValueError`` if it is none of these, and otherwise as
+    ``ClipEncoder.from_open_clip`` and ``load`` do.
+    """
     from deltaedit.clip import RELEASED_TEMPLATES, ClipEncoder  # here: open_clip takes seconds to import
 
     model, _, tag = name.partition(":")
     if Path(name).is_file():
-        encoder = ClipEncoder.load(name)
+        encoder = ClipEncoder.load(name, device, preprocessing, sentences)
     elif tag:
-        encoder = ClipEncoder.from_open_clip(model, tag)
+        encoder = ClipEncoder.from_open_clip(model, tag, device, preprocessing=preprocessing)
     else:
         raise ValueError(f"clip must be a name and a tag, such as 'ViT-B-32:openai', or a .safetensors. Got {name!r}.")
-    if domain.preprocessing == "deltaedit":
+    if preprocessing == "deltaedit":
         encoder.templates = RELEASED_TEMPLATES
     return encoder
 

@@ -48,11 +48,14 @@ class Domain:
     photo_feature: bool = False
     """Whether the image feature of a picture from outside is the picture's own, as published, or that of what the
     generator draws instead of it."""
+    needs: str | None = None  #: what ``download`` has of the parts that are not in the folder; see ``domains.locate``
 
     def __post_init__(self) -> None:
         for name in ("name", "neutral"):
             if not isinstance(getattr(self, name), str) or not getattr(self, name).strip():
                 raise ValueError(f"{name} of a domain must be some words. Got {getattr(self, name)!r}.")
+        if self.needs is not None and not isinstance(self.needs, str):
+            raise ValueError(f"needs of a domain must be a name. Got {self.needs!r}.")
         for name in ("threshold", "truncation", "gain", "tail"):
             value = getattr(self, name)
             if not isinstance(value, int | float) or not math.isfinite(value):
@@ -106,7 +109,7 @@ def check_fit(
     """
     layout = generator.layout
     if mapper is not None:
-        if mapper.layout != layout:
+        if mapper.layout.dims != layout.dims:
             got = f"{mapper.layout.dims} and {layout.dims}"
             raise ValueError(f"mapper and generator must have the same style widths. Got {got}.")
         dim = mapper.config.feature_dim if dim is None else dim

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from pathlib import Path
 
-from deltaedit.domain import CARD
-from deltaedit.download import PUBLISHED, prepare
+from deltaedit.domain import CARD, Domain
+from deltaedit.download import COMPLETED, PUBLISHED, prepare
+from deltaedit.packages import provide
 
 _OURS = (Path(__file__).parent / "worlds").glob(f"*/weights/{CARD}")
 
 FOLDERS: dict[str, Path] = {card.parent.parent.name: card.parent for card in sorted(_OURS)}
-"""The registered names, and where their files are; at first those of the worlds that ship with the library."""
+"""The registered names, and where their files are; at first those of the domains that ship with the library."""
 
 
 def register(name: str, folder: str | Path) -> None:
@@ -19,10 +21,10 @@ def register(name: str, folder: str | Path) -> None:
     FOLDERS[name] = Path(folder)
 
 
-def find(name_or_folder: str | Path, download: bool = False) -> Path:
+def find(name_or_folder: str | Path, download: bool = False, parts: Collection[str] | None = None) -> Path:
     """Folder of a domain, by its registered name, by the name under which ``download`` knows it, or by its path.
 
-    With ``download``, what others publish of it is fetched, where it is not here yet.
+    With ``download``, what others publish of it is fetched, where it is not here yet: all, or the ``parts`` named.
 
     Raises:
         ValueError: if it is none of these; the message lists the names.
@@ -30,7 +32,7 @@ def find(name_or_folder: str | Path, download: bool = False) -> Path:
     """
     name = str(name_or_folder)
     if name not in FOLDERS and name in PUBLISHED:
-        return prepare(name, download)
+        return prepare(name, download, parts=parts)
     folder = FOLDERS.get(name, Path(name_or_folder))
     if not folder.is_dir() and name not in FOLDERS:
         known = ", ".join(repr(name) for name in sorted({*FOLDERS, *PUBLISHED}))
@@ -38,8 +40,25 @@ def find(name_or_folder: str | Path, download: bool = False) -> Path:
     return folder
 
 
+def locate(folder: str | Path, file: str, download: bool = False) -> Path:
+    """Where a part of a domain is: in its folder, or in the cache, where its card says that it needs what others made.
+
+    With ``download`` it is got, where it is not here yet. Where there is no such part, it is where it would be in the
+    folder. Raises ``ValueError`` and ``FileNotFoundError`` as ``packages.provide`` does, or if there is no card.
+    """
+    path = Path(folder) / file
+    if not path.exists() and (needs := Domain.read(folder).needs):
+        for package in COMPLETED.get(needs, ()):
+            if file in package.makes:
+                return provide(package, needs, download) / file
+    return path
+
+
 def weights(domain: str | Path) -> str:
-    """Twelve digits that tell the weights and the card of a domain's folder from any others."""
+    """Twelve digits that tell the weights and the card of a domain's folder from any others.
+
+    What the folder is completed with is told by the card.
+    """
     digest = hashlib.sha256()
     folder = find(domain)
     for path in sorted([*folder.glob("*.safetensors"), folder / CARD]):

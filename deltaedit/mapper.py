@@ -38,11 +38,15 @@ class MapperConfig:
     """What tells where to go, the difference of two CLIP features, at unit norm (the paper's) or as it is, or the
     feature to arrive at (what the paper argues against)."""
     sees_source: bool = True  #: whether the feature of the picture itself is part of the condition, as in the paper
-    groups: int = 3  #: one module each for coarse, medium and fine layers, as in the paper; 1 for all layers together
+    groups: int | tuple[int, int] = 3
+    """One module each for coarse, medium and fine layers, as in the paper; 1 for all layers together; or 3 that begin
+    elsewhere: ``StyleLayout.cuts`` of the generator, which `train_mapper` knows."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "dims", tuple(self.dims))  # a file has a list
-        if self.condition not in get_args(Condition) or self.groups not in (1, 3):
+        if isinstance(self.groups, list | tuple):
+            object.__setattr__(self, "groups", tuple(self.groups))
+        elif self.condition not in get_args(Condition) or self.groups not in (1, 3):
             wanted = f"condition must be one of {get_args(Condition)}, and groups 3 or 1"
             raise ValueError(f"{wanted}. Got {self.condition!r} and {self.groups}.")
         for name in ("feature_dim", "hidden", "depth"):
@@ -122,9 +126,10 @@ class DeltaMapper(nn.Module):
 
     def __init__(self, config: MapperConfig) -> None:
         super().__init__()
-        self.config, self.layout = config, StyleLayout(config.dims)
+        cuts = config.groups if isinstance(config.groups, tuple) else None
+        self.config, self.layout = config, StyleLayout(config.dims, cuts)
         size = self.layout.size
-        self.groups = self.layout.groups if config.groups == 3 else (StyleGroup("whole", 0, size, 1, size),)
+        self.groups = self.layout.groups if config.groups != 1 else (StyleGroup("whole", 0, size, 1, size),)
         for group in self.groups:
             self.add_module(group.name, GroupMapper(group, config))
         self.register_buffer("s_mean", torch.zeros(self.layout.size))

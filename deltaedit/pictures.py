@@ -76,6 +76,19 @@ def resize(image: Tensor, side: int) -> Tensor:
     return F.interpolate(image, (side, side), mode="bilinear", align_corners=False, antialias=True)
 
 
+def average(image: Tensor, side: int) -> Tensor:
+    """Square images (B, 3, H, H) at ``side`` pixels: the mean over what each of them covers, also of parts of pixels.
+
+    >>> average(torch.tensor([[[0.0, 3.0, 6.0]] * 3]).expand(1, 3, 3, 3), 2)[0, 0]
+    tensor([[1., 5.],
+            [1., 5.]])
+    """
+    before = image.shape[-1]
+    edges = torch.arange(before + 1, dtype=torch.float64)[:, None] * side / before  # in the new pixels' measure
+    rows = (edges - torch.arange(side)).clamp(0, 1).diff(dim=0).T.to(image)  # (side, H), of sum 1
+    return rows @ image @ rows.T
+
+
 def pixels(picture: Shown) -> np.ndarray:
     """A picture as bytes (H, W, 3), of a PIL image, a tensor (3, H, W) in [-1, 1], or such bytes."""
     if isinstance(picture, Image.Image):

@@ -7,7 +7,7 @@ features to the live editor, uses a generator by the ``AnyGenerator`` protocol a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import accumulate, takewhile
+from itertools import accumulate, pairwise, takewhile
 from pathlib import Path
 from typing import Literal, Protocol, Self
 
@@ -30,9 +30,17 @@ class StyleGroup:
 
 @dataclass(frozen=True)
 class StyleLayout:
-    """How the style space is made of layers: ``dims[k]`` channels for layer k, concatenated in order."""
+    """How the style space is made of layers: ``dims[k]`` channels for layer k, concatenated in order.
+
+    ``cuts`` are the first medium and the first fine layer, where an architecture says them; see ``groups``.
+    """
 
     dims: tuple[int, ...]
+    cuts: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.cuts is not None and not 0 < self.cuts[0] < self.cuts[1] < len(self.dims):
+            raise ValueError(f"cuts must leave layers to all three groups of {len(self.dims)}. Got {self.cuts}.")
 
     @property
     def size(self) -> int:
@@ -52,11 +60,17 @@ class StyleLayout:
 
     @property
     def groups(self) -> tuple[StyleGroup, StyleGroup, StyleGroup]:
-        """Coarse (the first 3 layers), medium (up to 4 more of one width) and fine (all others, concatenated to one).
+        """Coarse, medium and fine layers; those of one group are seen as one, concatenated, if they differ in width.
 
-        For FFHQ at 1024 px that is 3 x 512, 4 x 512 and 2464, as in the paper (section 3). Raises ``ValueError`` if
-        there are fewer than 5 layers, or the first 3 differ in width.
+        Without ``cuts`` they are the paper's (section 3): coarse the first 3 layers, medium up to 4 more of one width,
+        fine all others, as one. For FFHQ at 1024 px that is 3 x 512, 4 x 512 and 2464. Raises ``ValueError`` if there
+        are fewer than 5 layers then, or the first 3 differ in width.
         """
+        if self.cuts is not None:
+            edges = pairwise((0, *self.cuts, len(self.dims)))
+            return tuple(
+                self._group(name, *edge) for name, edge in zip(("coarse", "medium", "fine"), edges, strict=True)
+            )
         if len(self.dims) < 5 or len(set(self.dims[:3])) > 1:
             raise ValueError(f"a mapper needs 5 layers or more, the first 3 of one width. Got widths {self.dims}.")
         rest = self.dims[3:-1]  # the last layer is always fine
@@ -67,6 +81,11 @@ class StyleLayout:
             StyleGroup("medium", a, b, medium, self.dims[3]),
             StyleGroup("fine", b, self.size, 1, self.size - b),
         )
+
+    def _group(self, name: str, first: int, last: int) -> StyleGroup:
+        start, stop, widths = self.offsets[first], self.offsets[last], set(self.dims[first:last])
+        layers = last - first if len(widths) == 1 else 1
+        return StyleGroup(name, start, stop, layers, (stop - start) // layers)
 
 
 class AnyGenerator(Protocol):
@@ -99,6 +118,15 @@ class AnyGenerator(Protocol):
         """Image (B, 3, resolution, resolution), float32, about [-1, 1], of ``s``, and of ``w`` where S is not all.
 
         Of the layers whose pictures are large, as many as the architecture bears are computed in ``dtype``.
+        """
+
+    def preview(
+        self, s: Tensor, size: int = 256, w: Tensor | None = None, dtype: torch.dtype = torch.float32
+    ) -> Tensor:
+        """What ``synthesize`` draws, or nearly, at ``size`` px: (B, 3, size, size), float32, about [-1, 1].
+
+        Sooner where the architecture knows how. Raises ``ValueError`` for a size that it has none of, or without ``w``
+        if it needs one.
         """
 
     def fingerprint(self) -> str:

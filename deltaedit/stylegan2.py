@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from deltaedit import devices
 from deltaedit.devices import full_precision
 from deltaedit.files import fingerprint, read_module, write_tensors
+from deltaedit.pictures import resize
 from deltaedit.style_space import Noise, StyleLayout, as_w_plus
 
 SQRT2 = math.sqrt(2)
@@ -287,6 +288,18 @@ class Generator(nn.Module):
                 rgb = self.to_rgbs[k // 2](x, w_plus[:, k + 1])
                 image = rgb if image is None else rgb + upsample(image)
         return image
+
+    def preview(
+        self, s: Tensor, size: int = 256, w: Tensor | None = None, dtype: torch.dtype = torch.float32
+    ) -> Tensor:
+        """The image of ``s`` and ``w``, averaged over areas: (B, 3, size, size), float32, about [-1, 1].
+
+        It takes the time of the whole. Raises ``ValueError`` if ``w`` is missing, or the size divides no resolution.
+        """
+        if w is None or size < 1 or self.resolution % size:
+            got = f"a size of {size}" if w is not None else "no w"
+            raise ValueError(f"a preview needs w, and a size that {self.resolution} px are a multiple of. Got {got}.")
+        return resize(self.synthesize(s, w, dtype=dtype), size)
 
     def forward(
         self, z: Tensor, truncation: float = 1.0, noise: Noise = "const", rng: torch.Generator | None = None

@@ -81,6 +81,19 @@ class MapperTraining:
             raise ValueError(f'space must be "s" or "w_plus". Got {self.space!r}.')
 
 
+QUICK = MapperTraining(
+    steps=4000,
+    batch_size=256,
+    lr=0.2,
+    warmup=100,
+    cooldown=0.5,
+    standardize=True,
+    mapper=MapperConfig(hidden=256, last_activation=False),
+)
+"""A mapper from some ten thousand pictures in minutes on a processor: unlike the paper's its last layer is linear, and
+channels count in their own spread."""
+
+
 def train_mapper(
     store: FeatureStore,
     config: MapperTraining = MapperTraining(),
@@ -122,12 +135,14 @@ def train_mapper(
     s, feature = code.to(place), store.image_feature.to(place)
     compared = store.compared_feature.to(feature)
     rows = len(store) - min(config.held_out, len(store) // 5)  # for training; the rest is for validation
-    dims = tuple(store.manifest["dims"])
+    dims, sizes = tuple(store.manifest["dims"]), config.mapper
     if config.space == "w_plus":  # a sample has one w for the layers of all styles
-        dims = (s.shape[-1],) * (len(dims) + 1)
+        dims = (s.shape[-1],) * store.manifest.get("num_ws", len(dims) + 1)
         s = s.repeat(1, len(dims)) if s.ndim == 2 else s.flatten(1)
+    elif sizes.groups == 3:
+        sizes = replace(sizes, groups=store.manifest.get("cuts", 3))
     preprocessing = store.manifest.get("preprocessing", "clip")
-    sizes = replace(config.mapper, dims=dims, feature_dim=feature.shape[1], preprocessing=preprocessing)
+    sizes = replace(sizes, dims=dims, feature_dim=feature.shape[1], preprocessing=preprocessing)
     with torch.random.fork_rng(devices=[]):  # the caller's randomness stays as it is
         torch.manual_seed(config.seed)
         mapper = DeltaMapper(sizes).to(device)

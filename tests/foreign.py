@@ -1,17 +1,19 @@
 """Files in the formats of others, made from a generator of ours: for tests of what reads them."""
 
+import math
 import pickle
 import sys
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import nn
 
+from deltaedit.mobilestylegan import MobileStyleGAN
 from deltaedit.stylegan2 import Generator
 
 SOURCE = "raise SystemExit('the source of a class was run')\n" * 20
@@ -144,3 +146,90 @@ def rosinalitys(generator: Generator) -> dict[str, torch.Tensor]:
         state[f"{at}.bias"] = rgb.bias[None, :, None, None]
         state[f"{at}.conv.modulation.weight"], state[f"{at}.conv.modulation.bias"] = rgb.affine.parameters()
     return {key: value.detach().clone() for key, value in state.items()}
+
+
+class Openvino:
+    """A graph for OpenVINO, written layer by layer: ``xml`` and ``binary``; equal constants share their bytes."""
+
+    kinds: ClassVar = {torch.float32: "f32", torch.int64: "i64"}
+
+    def __init__(self, name: str) -> None:
+        self.name, self.layers, self.edges, self.binary, self.places = name, [], [], b"", {}
+
+    def __call__(self, op: str, *inputs: int, name: str | None = None, **about: Any) -> int:
+        number, name = len(self.layers), name or f"{op}_{len(self.layers)}"
+        said = " ".join(f'{key}="{value}"' for key, value in about.items())
+        self.layers.append(f'<layer id="{number}" name="{name}" type="{op}" version="opset1"><data {said}/></layer>')
+        self.edges += [
+            f'<edge from-layer="{source}" from-port="9" to-layer="{number}" to-port="{port}"/>'
+            for port, source in reversed(list(enumerate(inputs)))
+        ]
+        return number
+
+    def constant(self, value: torch.Tensor | float, name: str | None = None) -> int:
+        value = torch.as_tensor(value).detach()
+        numbers = value.contiguous().numpy().tobytes()
+        if numbers not in self.places:
+            self.places[numbers] = len(self.binary)
+            self.binary += numbers
+        shape, place = ", ".join(map(str, value.shape)), {"offset": self.places[numbers], "size": len(numbers)}
+        return self("Const", name=name, element_type=self.kinds[value.dtype], shape=shape, **place)
+
+    def write(self, folder: Path) -> Path:
+        layers, edges = "\n".join(self.layers), "\n".join(self.edges)
+        path = folder / f"{self.name}.xml"
+        path.write_text(
+            f'<?xml version="1.0" ?>\n<net name="{self.name}" version="10"><layers>\n{layers}\n</layers>'
+            f"<edges>\n{edges}\n</edges><meta_data><unset/></meta_data></net>"
+        )
+        path.with_suffix(".bin").write_bytes(self.binary)
+        return path
+
+
+def mobile_names(generator: MobileStyleGAN) -> list[str]:
+    """What MobileStyleGAN's authors call its layers, in our order."""
+    n = len(generator.config.channels) - 1
+    blocks = [f"layers.{k}.{part}" for k in range(n) for part in ("up", "conv1.conv", "conv2.conv")]
+    return ["conv1.conv", *blocks, f"layers.{n - 1}.to_img.conv"]
+
+
+def write_openvino(folder: Path, generator: MobileStyleGAN) -> Path:
+    """``SynthesisNetwork`` and ``MappingNetwork`` as OpenVINO's converter left them, what matters of them."""
+    graph = Openvino("MappingNetwork")
+    x = graph("Parameter", shape="1, 6", element_type="f32")
+    square = graph("ReduceMean", graph("Power", x, graph.constant(2.0)), graph.constant(torch.tensor([1])))
+    root = graph("Power", graph("Add", square, graph.constant(1e-8)), graph.constant(0.5))
+    x = graph("Multiply", x, graph("Power", root, graph.constant(-1.0)))
+    for layer in generator.mapping_network:
+        product = graph("MatMul", x, graph.constant(layer.weight), transpose_a="false", transpose_b="true")
+        shape = graph("Concat", graph.constant(torch.tensor([1])))
+        total = graph("Add", product, graph("Reshape", graph.constant(layer.bias), shape))
+        x = graph("Multiply", graph("PReLU", total, graph.constant(torch.tensor([0.2]))), graph.constant(math.sqrt(2)))
+    graph("Result", x)
+    graph.write(folder)
+
+    graph = Openvino("SynthesisNetwork")
+    w = graph("Parameter", shape="1, 8", element_type="f32")
+    x = graph("Tile", graph.constant(generator.const, "m.input.input"), graph.constant(torch.tensor([1])))
+    for layer, name in zip(generator.layers, mobile_names(generator), strict=True):
+        weight = graph.constant(layer.affine.weight, f"m.{name}.modulation.weight")
+        product = graph("MatMul", w, weight, transpose_a="false", transpose_b="true")
+        style = graph("Add", product, graph.constant(layer.affine.bias[None], f"m.{name}.modulation.bias"))
+        if not name.endswith("up"):
+            style = graph("Multiply", style, graph.constant(layer.gain))
+        x = graph("Multiply", x, style)
+        if name.endswith("up"):
+            wavelet = graph.constant(torch.tensor([math.sqrt(0.5), -math.sqrt(0.5)]).expand(3, 1, 1, 1, 2))
+            x = graph("GroupConvolutionBackpropData", x, wavelet)
+            continue
+        if getattr(layer, "depthwise", None) is not None:
+            x = graph("GroupConvolution", x, graph.constant(layer.depthwise[:, None], f"m.{name}.weight_dw"))
+        image = name.endswith("to_img.conv")
+        x = graph("Convolution", x, graph.constant(layer.weight[..., None, None] if image else layer.weight))
+        if not image:
+            x = graph("Add", x, graph.constant(layer.noise_const))
+        x = graph("Add", x, graph.constant(layer.bias[None, :, None, None], f"m.{name.removesuffix('.conv')}.bias"))
+        if not image:
+            x = graph("PReLU", x, graph.constant(torch.tensor([0.2])))
+    graph("Result", x)
+    return graph.write(folder)

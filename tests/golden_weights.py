@@ -2,7 +2,7 @@
 
 The outputs were computed once by the published DeltaEdit code (Yueming6568/DeltaEdit, commit dd6c27c), CPU, float32;
 those of `e4e_small` by the published e4e (omertov/encoder4editing, commit 99ea505) with a quarter of its channels, for
-a generator of 32 px.
+a generator of 32 px. Those of `mobilestylegan_ffhq` are of the published network, by OpenVINO in float32.
 """
 
 import json

@@ -214,7 +214,7 @@ def test_bad_files_are_named(generator, tmp_path):
         checkpoints.load_generator(path)
     for data, message in (
         ({"weight": torch.ones(3)}, "no StyleGAN2 generator .*weight"),
-        ([1, 2], "no StyleGAN2 generator but a list"),
+        ([1, 2], "no generator but a list"),
         ({"g_ema": {**rosinalitys(generator), "conv1.activate.bias": torch.full((12,), torch.nan)}}, "finite"),
         ({"generator.progression.0.conv.weight": torch.ones(3)}, "StyleGAN1"),
     ):

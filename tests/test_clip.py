@@ -365,6 +365,14 @@ def test_unknown_names_are_told(clip):
         ClipEncoder.from_open_clip("ViT-B-32", "no-tag")
 
 
+def test_a_file_of_something_else_is_told(clip, tmp_path):
+    (tmp_path / "cut.pt").write_bytes(b"no weights")
+    torch.save({"visual.proj": torch.zeros(2, 2)}, tmp_path / "other.pt")
+    for name in ("cut.pt", "other.pt"):
+        with pytest.raises(ValueError, match=f"{name} holds no weights for tiny-clip"):
+            ClipEncoder.from_open_clip("tiny-clip", str(tmp_path / name))
+
+
 def test_bad_files_are_told(clip, tmp_path):
     path = tmp_path / "clip.safetensors"
     with pytest.raises(ValueError, match="no file"):

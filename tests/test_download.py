@@ -80,7 +80,7 @@ def test_what_is_not_here_is_named_in_one_sentence(cache):
     assert not list(cache.iterdir())
     with pytest.raises(ValueError, match="'ffhq'.*'portraits', or the path of a folder"):
         domains.find("unicorns")
-    with pytest.raises(ValueError, match="nobody publishes a domain 'unicorns': choose one of ffhq,"):
+    with pytest.raises(ValueError, match="nobody publishes a domain 'unicorns': choose one of faces, ffhq,"):
         prepare("unicorns")
 
 
@@ -120,6 +120,15 @@ def published(tmp_path_factory, monkeypatch):
         monkeypatch.setitem(PUBLISHED, "tiny", entry)
         web.read, web.models = read, models
         yield web
+
+
+def test_some_parts_of_a_published_domain_are_enough(published, cache):
+    folder = domains.find("tiny", download=True, parts=(GENERATOR,))
+    assert published.read == ["g.pkl"]
+    assert sorted(path.name for path in folder.iterdir() if path.suffix == ".safetensors") == [GENERATOR]
+    with pytest.raises(FileNotFoundError, match="put .*tiny/mapper.pth"):
+        domains.find("tiny")
+    assert Editor.from_pretrained("tiny", download=True).encoder is not None
 
 
 def test_a_published_domain_is_fetched_converted_once_and_edited(published, cache):

@@ -39,6 +39,22 @@ def test_store_holds_what_the_models_say(tmp_path):
     torch.testing.assert_close(store.image_feature[16:32], clip.encode_image(generator(z).clamp(-1, 1)).half())
 
 
+def test_clip_may_look_at_previews(tmp_path):
+    generator, clip = tiny_generator(), FakeClip()
+    store = extract_features(generator, clip, 5, tmp_path, size=8)
+    w = generator.mapping(features.shard_latents(0, 0, TINY.z_dim)[:5])
+    image = generator.preview(generator.styles(w), 8, w).clamp(-1, 1)
+    torch.testing.assert_close(store.image_feature, clip.encode_image(image).half())
+    assert store.manifest["size"] == 8
+    with pytest.raises(ValueError, match="another run.*size: 8 there, nothing here"):
+        extract_features(generator, clip, 5, tmp_path)
+    with pytest.raises(ValueError, match="Got a size of 7"):
+        extract_features(generator, clip, 5, tmp_path / "other", size=7)
+    assert not (tmp_path / "other").exists()
+    extract_features(generator, clip, 5, tmp_path / "other")
+    assert "size" not in FeatureStore.open(tmp_path / "other").manifest  # as stores that were made before
+
+
 def test_a_killed_run_goes_on_to_the_same_store(tmp_path, monkeypatch):
     generator = tiny_generator()
     whole = extract_features(generator, FakeClip(), 40, tmp_path / "whole")

@@ -11,9 +11,9 @@ HOUSE = (  # from the top; what is not named is a network, such as another archi
     {"worlds"},
     {"show", "sliders", "session", "widgets", "web"},
     {"alignment", "metrics", "effects", "baselines"},
-    {"features", "training", "loop", "relevance", "inversion", "editor", "recipes"},
-    {"domains", "download", "convert", "domain", "remote", "faces", "official", "checkpoints"},
-    {"style_space", "stylegan2", "clip", "mapper", "e4e"},  # NETWORKS
+    {"train", "features", "training", "loop", "relevance", "inversion", "editor", "recipes"},
+    {"domains", "download", "convert", "domain", "remote", "packages", "faces", "official", "checkpoints"},
+    {"style_space", "stylegan2", "mobilestylegan", "clip", "sentences", "mapper", "e4e"},  # NETWORKS
     {"devices", "pictures", "files", "record", "_torchvision"},
 )
 NETWORKS = 5

@@ -209,6 +209,6 @@ def test_where_downloads_are_kept(tmp_path, monkeypatch):
 
 def test_the_network_that_finds_faces_comes_by_name(web, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(download, "YUNET", weights(web))
-    download.main(["faces", "--cache", str(tmp_path)])
-    assert capsys.readouterr().out == f"faces: in {tmp_path / 'some/weights.pt'}\n"
+    download.main(["face-finder", "--cache", str(tmp_path)])
+    assert capsys.readouterr().out == f"face-finder: in {tmp_path / 'some/weights.pt'}\n"
     assert (tmp_path / "some/weights.pt").read_bytes() == CONTENT

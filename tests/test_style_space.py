@@ -1,11 +1,11 @@
 """What a style space is; and that all the road takes a generator of any architecture that keeps the protocol."""
 
 import inspect
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import pytest
 import torch
-from fakes import DIM, FakeClip
+from fakes import DIM, FakeClip, tiny_generator
 from torch import Tensor, nn
 
 from deltaedit import baselines, checkpoints, style_space
@@ -16,6 +16,8 @@ from deltaedit.features import extract_features
 from deltaedit.files import fingerprint, read_module, write_tensors
 from deltaedit.inversion import EncoderTraining, train_encoder
 from deltaedit.mapper import DeltaMapper, MapperConfig
+from deltaedit.mobilestylegan import MobileConfig, MobileStyleGAN
+from deltaedit.pictures import resize
 from deltaedit.relevance import estimate_relevance
 from deltaedit.style_space import StyleLayout, as_w_plus, sample_w
 from deltaedit.stylegan2 import Generator, GeneratorConfig
@@ -52,6 +54,9 @@ class Linear(nn.Module):
     def synthesize(self, s, w, noise="const", rng=None, dtype=torch.float32) -> Tensor:
         return self.draw(s).unflatten(1, (3, SIDE, SIDE)).float() / 4
 
+    def preview(self, s, size=256, w=None, dtype=torch.float32) -> Tensor:
+        return resize(self.synthesize(s, w, dtype=dtype), size)
+
     def fingerprint(self) -> str:
         return fingerprint(self.state_dict())
 
@@ -69,16 +74,28 @@ def linear() -> Linear:
     return Linear().eval().requires_grad_(False)
 
 
-@pytest.mark.parametrize("kind", [Generator, Linear])
+@pytest.mark.parametrize("kind", [Generator, MobileStyleGAN, Linear])
 def test_generators_keep_the_protocol(kind):
     protocol, generator = style_space.AnyGenerator, kind()
     asked = {name for name in dir(protocol) if not name.startswith("_")} | set(protocol.__annotations__)
-    assert len(asked) == 12
+    assert len(asked) == 13
     for name in asked:
         assert hasattr(generator, name), name
         if callable(getattr(protocol, name, None)):
             wanted, got = (inspect.signature(getattr(x, name)).parameters for x in (protocol, kind))
             assert list(wanted) == list(got), name
+
+
+def test_a_preview_of_stylegan2_is_the_picture_averaged():
+    generator = tiny_generator()
+    w = sample_w(generator, 2)
+    s = generator.styles(w)
+    image = generator.synthesize(s, w)
+    assert torch.equal(generator.preview(s, 16, w), image)
+    torch.testing.assert_close(generator.preview(s, 4, w)[:, :, 0, 0], image[:, :, :4, :4].mean((2, 3)))
+    for size, of, got in ((16, None, "no w"), (5, w, "a size of 5"), (32, w, "a size of 32")):
+        with pytest.raises(ValueError, match=f"a preview needs w, and a size that 16 px are a multiple of. Got {got}"):
+            generator.preview(s, size, of)
 
 
 def test_all_the_road_takes_another_architecture(linear, tmp_path):
@@ -139,3 +156,39 @@ def test_layout_and_mapper_groups():
         small.split(torch.randn(2, 3))
     with pytest.raises(ValueError, match="5 layers or more"):
         StyleLayout((8, 8, 8)).groups  # noqa: B018
+
+
+def test_an_architecture_says_where_its_groups_begin():
+    layout = MobileConfig().layout
+    assert (len(layout.dims), layout.size, layout.cuts) == (23, 6752, (7, 13))
+    groups = [(g.layers, g.width, g.start, g.stop) for g in layout.groups]  # of different widths, each is seen as one
+    assert groups == [(1, 2816, 0, 2816), (1, 2304, 2816, 5120), (1, 1632, 5120, 6752)]
+    assert [(g.layers, g.width) for g in StyleLayout((4, 4, 2, 2, 2, 1), (2, 5)).groups] == [(2, 4), (3, 2), (1, 1)]
+    for count in range(2, 9):
+        cuts = MobileConfig(channels=(8,) * count).layout.cuts
+        assert 0 < cuts[0] < cuts[1] < 2 + 3 * (count - 1)
+    for cuts in ((0, 2), (2, 2), (1, 3)):
+        with pytest.raises(ValueError, match="cuts must leave layers to all three groups of 3"):
+            StyleLayout((8, 8, 8), cuts)
+
+
+def test_the_mapper_of_such_an_architecture_has_its_groups(tmp_path):
+    torch.manual_seed(0)
+    generator = MobileStyleGAN(MobileConfig(channels=(8, 8, 4), z_dim=5, w_dim=6, mapping_layers=2)).eval()
+    generator.requires_grad_(False)
+    store = extract_features(generator, FakeClip(), 60, tmp_path / "features")
+    recipe = MapperTraining(steps=2, batch_size=8, held_out=10, mapper=MapperConfig(hidden=4))
+    mapper = train_mapper(store, recipe)
+    assert mapper.layout == generator.layout
+    assert [g.stop for g in mapper.groups] == [g.stop for g in generator.layout.groups]
+    mapper.save(tmp_path / "mapper.safetensors")
+    assert DeltaMapper.load(tmp_path / "mapper.safetensors").config == mapper.config
+    in_w_plus = train_mapper(store, replace(recipe, space="w_plus"))
+    assert in_w_plus.config.dims == (6,) * generator.num_ws
+    check_fit(generator, DIM, mapper)
+    check_fit(generator, DIM, DeltaMapper(replace(mapper.config, groups=1)))
+    stylegan2 = DeltaMapper(MapperConfig(GeneratorConfig().layout.dims))
+    with pytest.raises(
+        ValueError, match=r"mapper and generator must have the same style widths. Got \(512, .*\(8, 8, 2"
+    ):
+        check_fit(generator, mapper=stylegan2)

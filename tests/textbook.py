@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from deltaedit.mapper import DeltaMapper
+from deltaedit.mobilestylegan import MobileStyleGAN
 from deltaedit.stylegan2 import EqualLinear, Generator, StyledConv, ToRGB
 
 FIR = torch.outer(*[torch.tensor([1.0, 3.0, 3.0, 1.0]) / 4] * 2)  # sums to 4: half of the picture is zeros
@@ -52,6 +53,33 @@ def synthesize(generator: Generator, s: Tensor, w: Tensor) -> Tensor:
                 rgb = rgb + blur(F.pad(zeros, (1, 0, 1, 0)), 1)
             image = rgb
     return image
+
+
+def mobile(generator: MobileStyleGAN, s: Tensor) -> Tensor:
+    """``MobileStyleGAN.synthesize``: modulate, then convolve or double, a pass over the picture for each."""
+    x = generator.const.repeat(len(s), 1, 1, 1)
+    for layer, style in zip(generator.layers, generator.layout.split(s), strict=True):
+        x = x * (style * getattr(layer, "gain", 1))[:, :, None, None]
+        if hasattr(layer, "noise_const"):
+            if layer.depthwise is not None:
+                x = F.conv2d(x, layer.depthwise, padding=1, groups=x.shape[1])
+            x = F.conv2d(x, layer.weight, padding=layer.weight.shape[-1] // 2) + layer.noise_const
+            x = F.leaky_relu(x + layer.bias[:, None, None], 0.2)
+        else:
+            if hasattr(layer, "bias"):
+                x = F.conv2d(x, layer.weight[:, :, None, None], layer.bias)
+            x = inverse_haar(x)
+    return x
+
+
+def inverse_haar(x: Tensor) -> Tensor:
+    """A quarter of the channels, twice the size: bands ll, then lh, hl, hh of each channel."""
+    c = x.shape[1] // 4
+    ll, (lh, hl, hh) = x[:, :c], x[:, c:].unflatten(1, (c, 3)).unbind(2)
+    out = torch.zeros(len(x), c, 2 * x.shape[2], 2 * x.shape[3])
+    for i, j in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        out[:, :, i::2, j::2] = (ll + (-1) ** i * lh + (-1) ** j * hl + (-1) ** (i + j) * hh) / 2
+    return out
 
 
 def linear(layer: EqualLinear, x: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from deltaedit import style_space
-from deltaedit.checkpoints import e4e, nvidia, released, rosinality
+from deltaedit.checkpoints import e4e, mobile, nvidia, released, rosinality
 from deltaedit.checkpoints.containers import opened
 from deltaedit.checkpoints.networks import WIDEST, State, fill
 from deltaedit.checkpoints.pickles import RefusedError
@@ -26,33 +26,42 @@ from deltaedit.e4e import E4E, Encoder
 from deltaedit.e4e import load_encoder as load_our_encoder
 from deltaedit.files import read_module, read_tensors
 from deltaedit.mapper import DeltaMapper
+from deltaedit.mobilestylegan import MobileConfig, MobileStyleGAN
 from deltaedit.stylegan2 import Generator, GeneratorConfig
 
 __all__ = ["load_encoder", "load_generator", "load_mapper", "load_relevance"]
 
 ARCHITECTURES: dict[str, Callable[[dict], style_space.AnyGenerator]] = {
     "stylegan2": lambda config: Generator(GeneratorConfig(**config)),
+    "mobilestylegan": lambda config: MobileStyleGAN(MobileConfig(**config)),
 }
 """Makes a generator of the sizes that its ``save`` wrote, by the kind that it wrote beside them."""
 
 
 def load_generator(path: str | Path) -> style_space.AnyGenerator:
-    """Read a StyleGAN2 generator of 8 to 1024 px, of any widths.
+    """Read a StyleGAN2 generator of 8 to 1024 px, or a MobileStyleGAN of 16 to 1024, of any widths.
 
     ``path`` is rosinality's ``.pt``, in a dict with ``g_ema`` or bare; NVIDIA's ``.pkl`` of stylegan2-ada-pytorch or of
-    stylegan3's repository; the ``.pt`` of an e4e encoder, for the generator in it; a domain folder or ``.safetensors``
-    of ours. Where a file says no ``w_avg``, it is estimated. Raises ``ValueError`` if the file is missing, damaged,
-    asks for code to be run, or is of another architecture (which is named: StyleGAN1, StyleGAN3, class-conditional; and
-    for TensorFlow pickles the file to use instead).
+    stylegan3's repository; the ``.pt`` of an e4e encoder, for the generator in it; MobileStyleGAN's ``.ckpt``, or its
+    ``SynthesisNetwork.xml`` for OpenVINO, with the other three files or the folder they lie in; a domain folder or
+    ``.safetensors`` of ours. Where a file says no ``w_avg``, it is estimated. Raises ``ValueError`` if the file is
+    missing, damaged, asks for code to be run, or is of another architecture (which is named: StyleGAN1, StyleGAN3,
+    class-conditional; and for TensorFlow pickles the file to use instead).
     """
-    path = Path(path) / GENERATOR if Path(path).is_dir() else Path(path)
+    path = Path(path)
+    if path.is_dir():
+        path /= mobile.SYNTHESIS if (path / mobile.SYNTHESIS).exists() else GENERATOR
     if path.suffix == ".safetensors":
         return read_module(path, lambda about: ARCHITECTURES[about.get("kind", "stylegan2")](about["config"]))
+    if path.suffix == ".xml":
+        return mobile.from_openvino(path)
     with opened(path) as file:
         if nvidia.holds_generator(file.data):
             return _generator(*nvidia.read(file))
         if not isinstance(file.data, dict):
-            raise RefusedError(f"is no StyleGAN2 generator but a {type(file.data).__name__}")
+            raise RefusedError(f"is no generator but a {type(file.data).__name__}")
+        if mobile.holds_generator(file.data):
+            return mobile.from_checkpoint(file)
         entries = file.data.get("g_ema") or e4e.part(file.data, "decoder") or file.data
         state = file.tensors({**entries, "latent_avg": entries.get("latent_avg", file.data.get("latent_avg"))})
         if "latent_avg" in state and state["latent_avg"].ndim > 1:  # one for each layer, all the same

@@ -117,11 +117,18 @@ class Checkpoint:
 @contextmanager
 def opened(path: str | Path) -> Iterator[Checkpoint]:
     """Open a foreign file; whatever goes wrong until it is closed becomes one ValueError that names it."""
+    with refusing(path), open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        yield Checkpoint(_contents(data), len(data))
+
+
+@contextmanager
+def refusing(path: str | Path) -> Iterator[None]:
+    """Whatever goes wrong with a foreign file, and those beside it, becomes one ValueError that names it."""
     try:
-        with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            yield Checkpoint(_contents(data), len(data))
-    except (FileNotFoundError, IsADirectoryError):
-        raise ValueError(f"there is no file {path}: check the path, or download it first.") from None
+        yield
+    except (FileNotFoundError, IsADirectoryError) as error:
+        lacks = error.filename or path
+        raise ValueError(f"there is no file {lacks}: check the path, or download it first.") from None
     except tensorflow.TensorFlowError:
         raise ValueError(f"{path} {tensorflow.advice(path)}") from None
     except RefusedError as error:
@@ -230,7 +237,8 @@ def _record(name: str) -> Callable[..., Record]:
 _NAMES_ONLY = (
     "argparse Namespace, torch device, _codecs encode, numpy ndarray, numpy dtype, "
     "numpy.core.multiarray _reconstruct, numpy.core.multiarray scalar, numpy.core.numeric _frombuffer, "
-    "numpy._core.multiarray _reconstruct, numpy._core.multiarray scalar, numpy._core.numeric _frombuffer"
+    "numpy._core.multiarray _reconstruct, numpy._core.multiarray scalar, numpy._core.numeric _frombuffer, "
+    "pytorch_lightning.callbacks.model_checkpoint ModelCheckpoint"
 )
 _CALLS: dict[str, Callable[..., Any]] = {
     "collections OrderedDict": lambda *items: dict(*items),

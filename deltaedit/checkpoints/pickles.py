@@ -52,7 +52,7 @@ Call = Callable[..., Any]
 
 def plain(value: Any) -> Any:
     """The value, if it may be a key or in a set: to hash tuples that are nested deep would crash Python."""
-    return _of((str, int, float, bytes, type(None)), value)
+    return _of((str, int, float, bytes, type(None), Name), value)
 
 
 def load(source: Source, resolve: Callable[[str], Call], persistent: Callable[[Any], Any] | None = None) -> Any:

@@ -1,7 +1,7 @@
 """The miniature worlds: pictures of which everything is known, and the models trained on them.
 
-A world is a package in this one with a painter, which declares a :class:`~deltaedit.worlds.world.World` by the name
-``WORLD``. Nobody paints ``faces``: they are a real generator's, and what is known of them was measured.
+A world is a package in this one with a painter, that declares a :class:`~deltaedit.worlds.world.World` by the name
+``WORLD``. «faces» beside them is none: its pictures are photorealistic, and what they show is not known but judged.
 """
 
 from __future__ import annotations
@@ -19,9 +19,7 @@ ANYTHING = ("red", "old", "dark", "blue", "white", "small", "green", "bright", "
 """What can be asked of pictures of which only the neutral prompt is known."""
 
 NAMES: tuple[str, ...] = tuple(
-    module.name
-    for module in iter_modules(__path__)
-    if module.ispkg and any(Path(path, module.name, "painter.py").is_file() for path in __path__)
+    module.name for module in iter_modules(__path__) if (Path(__path__[0]) / module.name / "painter.py").is_file()
 )
 """The worlds there are."""
 

@@ -27,13 +27,12 @@ from deltaedit.editor import Editor
 from deltaedit.features import extract_features
 from deltaedit.files import write_json, write_tensors
 from deltaedit.inversion import EncoderTraining, train_encoder
-from deltaedit.mapper import MapperConfig
 from deltaedit.metrics import frechet_distance
 from deltaedit.pictures import resize
 from deltaedit.record import surroundings
 from deltaedit.relevance import estimate_relevance
 from deltaedit.stylegan2 import Generator
-from deltaedit.training import MapperTraining, train_mapper
+from deltaedit.training import QUICK, train_mapper
 from deltaedit.worlds import NAMES, evaluate, named
 from deltaedit.worlds.judge import JUDGE, Judge, JudgeConfig, JudgeTraining, accuracy, train_judge
 from deltaedit.worlds.pool import Pool, latents, open_pool
@@ -47,9 +46,7 @@ RESOLUTION = 64
 PERCEPTION = JudgeTraining(model=JudgeConfig(width=24), seed=2000)
 """The network of the generator's perceptual distance: like the judge, but another one, so that none grades itself."""
 PARTS = ("judge", "clip", "generator", "domain", "encoder")
-LINEAR = MapperConfig(hidden=256, last_activation=False)
-MAPPER = MapperTraining(steps=4000, batch_size=256, lr=0.2, warmup=100, cooldown=0.5, standardize=True, mapper=LINEAR)
-"""A miniature's mapper: unlike the paper's its last layer is linear, and channels count in their own spread."""
+MAPPER = QUICK  # a miniature's mapper
 DIFFERENCES = "relevance-differences.safetensors"
 """StyleCLIP's estimate, by finite differences: kept for comparison, beside the regression that edits take."""
 TAIL = 0.01

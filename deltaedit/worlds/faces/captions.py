@@ -15,6 +15,7 @@ from random import Random
 
 from torch import Tensor
 
+from deltaedit.worlds.faces.rare import RARE, RARE_PEOPLE, agrees
 from deltaedit.worlds.faces.words import (
     AGES,
     APART,
@@ -22,7 +23,6 @@ from deltaedit.worlds.faces.words import (
     DENIED,
     FACES,
     GENDERS,
-    HANGING,
     HELD_OUT,
     NEEDS,
     PEOPLE,
@@ -30,6 +30,7 @@ from deltaedit.worlds.faces.words import (
     UNASKED,
     Said,
     bare,
+    hangs,
 )
 from deltaedit.worlds.table import words
 
@@ -60,7 +61,7 @@ ARTICLELESS = ("photo", "picture", "close-up", "portrait", "headshot", "")
 NAMELESS = ("somebody", "someone")  # these take no article, and adjectives only after them
 GLUE = (
     "is has wears wearing with without and or no who that whose his her their he she a an the this hair curls waves "
-    "background at camera face person portrait"
+    "background at camera face person portrait was taken"
 )
 
 INDEX = {name: k for k, name in enumerate(ATTRIBUTES)}
@@ -91,22 +92,30 @@ def _facts(table: dict[str, Said], of_face: bool) -> dict[int, list[Fact]]:
 
 
 THERE = {of_face: _facts(SAID, of_face) for of_face in (False, True)}
+RARELY = {of_face: _facts(RARE, of_face) for of_face in (False, True)}
 ABSENT = {of_face: _facts(DENIED, of_face) for of_face in (False, True)}
 
 
 def captions(
-    labels: Tensor, rng: Random, low: int = 1, high: int = 7, negation: float = 0.15, blank: float = 0.02
+    labels: Tensor,
+    rng: Random,
+    low: int = 1,
+    high: int = 7,
+    negation: float = 0.15,
+    blank: float = 0.02,
+    rare: float = 1 / 3,
 ) -> list[str]:
     """A caption in English for every face, true where the labels are sure of it.
 
     ``labels`` (n, len(ATTRIBUTES)) are probabilities, nan for what is unknown. A caption tells ``low`` to ``high``
     facts where there are as many, each with a probability of ``negation`` something that is not there; a share of
-    ``blank`` tells none. Of attributes that exclude each other only the likelier is told. Raises ``ValueError`` for
-    labels of another shape or range, and for numbers of facts out of order.
+    ``blank`` tells none. Each is told with a probability of ``rare`` in one of the many rare wordings. Of attributes
+    that exclude each other only the likelier is told. Raises ``ValueError`` for labels of another shape or range, and
+    for numbers of facts out of order.
 
     >>> labels = torch.zeros(1, len(ATTRIBUTES))
     >>> labels[0, ATTRIBUTES.index("glasses")] = 1
-    >>> captions(labels, Random(1), high=1, negation=0, blank=0)
+    >>> captions(labels, Random(1), high=1, negation=0, blank=0, rare=0)
     ['...glasses...']
     """
     if labels.ndim != 2 or labels.shape[1] != len(ATTRIBUTES):
@@ -116,7 +125,7 @@ def captions(
         raise ValueError(f"labels are probabilities from 0 to 1, or nan. Got {got}.")
     if not 0 <= low <= high:
         raise ValueError(f"a caption tells low to high facts, 0 ≤ low ≤ high. Got {low} and {high}.")
-    return [_caption(row, rng, low, high, negation, blank) for row in settled(labels).tolist()]
+    return [_caption(row, rng, low, high, negation, blank, rare) for row in settled(labels).tolist()]
 
 
 def settled(labels: Tensor) -> Tensor:
@@ -136,7 +145,16 @@ def settled(labels: Tensor) -> Tensor:
     return labels
 
 
-def _caption(row: list[float], rng: Random, low: int, high: int, negation: float, blank: float) -> str:
+def _fact(k: int, of_face: bool, rare: float, labels: dict[str, float], rng: Random) -> list[Fact]:
+    """What is said of an attribute: one fact, or none where there is no phrase for it."""
+    for table in (RARELY, THERE) if rng.random() < rare else (THERE,):
+        fact = rng.choice(table[of_face].get(k) or [None])
+        if fact and (table is THERE or agrees(fact[2], labels)):
+            return [fact]
+    return []
+
+
+def _caption(row: list[float], rng: Random, low: int, high: int, negation: float, blank: float, rare: float) -> str:
     random = rng.random
     count = 0 if random() < blank else rng.randint(low, high)
     few = min(2, sum(random() < negation for _ in range(count)))
@@ -147,7 +165,9 @@ def _caption(row: list[float], rng: Random, low: int, high: int, negation: float
     gender = next((name for name in GENDERS if name in told), "")
     of_face = random() < (0.12 if age or gender else 0.35)
 
-    facts = [rng.choice(THERE[of_face][k]) for k in chosen if k in THERE[of_face] and ATTRIBUTES[k] not in AGES]
+    labels = dict(zip(ATTRIBUTES, row, strict=True))
+    nouns = (*AGES, *GENDERS)
+    facts = [fact for k in chosen if ATTRIBUTES[k] not in nouns for fact in _fact(k, of_face, rare, labels, rng)]
     if few:
         odd = f"{UNASKED.get(age, '')} {UNASKED.get(gender, '')}".split()
         absent = [
@@ -166,11 +186,13 @@ def _caption(row: list[float], rng: Random, low: int, high: int, negation: float
 
     style = random()
     if style < 0.2 and facts:
-        return _tags(facts, age, gender, rng)
-    if age and not of_face and SAID[age].doing and random() < 0.15:  # «a woman in her forties»
-        facts.append(rng.choice(THERE[False][INDEX[age]]))
-        age = ""
-    noun = rng.choice((FACES if of_face else PEOPLE)[age, gender].split(", "))
+        return _tags(facts, age, gender, _person(age, gender, rare, labels, rng), rng)
+    if age and not of_face and random() < 0.15:  # «a woman in her forties»
+        late = _fact(INDEX[age], False, rare, labels, rng)
+        facts, age = facts + late, "" if late else age
+    if gender and not of_face and random() < 0.1 * rare:  # «a manly person»
+        facts, gender = facts + _fact(INDEX[gender], False, 1, labels, rng), ""
+    noun = rng.choice(FACES[age, gender].split(", ")) if of_face else _person(age, gender, rare, labels, rng)
     said = _sorted(facts, noun in NAMELESS, rng)
     if style < 0.5 and said and not of_face:
         straight = all(row[k] < 1 - SURE for k in AVERTED)
@@ -185,9 +207,16 @@ def _caption(row: list[float], rng: Random, low: int, high: int, negation: float
     return text.replace("{their} ", their).replace("{Their} ", their.capitalize() or "The ")
 
 
-def _tags(facts: list[Fact], age: str, gender: str, rng: Random) -> str:
+def _person(age: str, gender: str, rare: float, labels: dict[str, float], rng: Random) -> str:
+    """A noun; one that is rare tells of nobody who may be a child that it is not."""
+    if rng.random() < rare and (age or not labels["child"] > 0.3):
+        return rng.choice(RARE_PEOPLE[age, gender].split(", "))
+    return rng.choice(PEOPLE[age, gender].split(", "))
+
+
+def _tags(facts: list[Fact], age: str, gender: str, noun: str, rng: Random) -> str:
     """«glasses, short brown hair, woman»."""
-    hair = [fact for fact in facts if fact[1] == "hair" and fact[2] not in HANGING]
+    hair = [fact for fact in facts if fact[1] == "hair" and not hangs(fact[2])]
     tags = []
     if len(hair) > 1 and rng.random() < 0.6:
         tags = [f"{' '.join(word for _, _, word in sorted(hair, key=lambda fact: RANK[fact[0]]))} hair"]
@@ -195,7 +224,7 @@ def _tags(facts: list[Fact], age: str, gender: str, rng: Random) -> str:
     tags += [bare(form, phrase) for _, form, phrase in facts]
     rng.shuffle(tags)
     if age or gender:
-        tags.insert(0 if rng.random() < 0.7 else len(tags), rng.choice(PEOPLE[age, gender].split(", ")))
+        tags.insert(0 if rng.random() < 0.7 else len(tags), noun)
     elif rng.random() < 0.15:
         tags.insert(0, rng.choice(("face", "person", "portrait")))
     return ", ".join(tags)
@@ -210,8 +239,8 @@ def _sorted(facts: list[Fact], bare_noun: bool, rng: Random) -> Told:
             form, phrase, haired = (form, phrase, False) if haired else ("hair", phrase.removesuffix("-haired"), False)
         told.setdefault(form, []).append(phrase)
     if words := told.pop("hair", []):
-        hanging = [word for word in words if word in HANGING][-1:]  # never two: «tied back down to her shoulders»
-        words = [word for word in words if word not in HANGING]
+        hanging = [word for word in words if hangs(word)][-1:]  # never two: «tied back down to her shoulders»
+        words = [word for word in words if not hangs(word)]
         if not hanging and rng.random() < 0.1:
             told.setdefault("part", []).append(f"hair is {_listed(words)}")
             return told
@@ -227,7 +256,7 @@ def _sorted(facts: list[Fact], bare_noun: bool, rng: Random) -> Told:
     return told
 
 
-TIED = SAID["tied_hair"].hair.split(", ")
+TIED = (SAID["tied_hair"].hair + ", " + RARE["tied_hair"].hair).split(", ")
 
 
 def _named(noun: str, told: Told, rng: Random, article: str = "a", comma: float = 0.5) -> str:
@@ -255,21 +284,35 @@ def _named(noun: str, told: Told, rng: Random, article: str = "a", comma: float 
         tails.append(" and ".join(clauses))
     text = " ".join((*adjectives, noun))
     for k, tail in enumerate(tails):
-        text += tail if tail[0] == "," else f", {tail}" if k and rng.random() < comma else f" {tail}"
+        text += (
+            tail
+            if tail[0] == ","
+            else f", {tail}"
+            if k and (rng.random() < comma or tail[:5] == "whose")
+            else f" {tail}"
+        )
     if ground := told.get("ground"):
-        text += f"{',' if clauses else ''} {rng.choice(SETTINGS[: 3 if things else 4])} {_color(ground)} background"
+        text += f"{',' if clauses else ''} {_setting(_color(ground), things, rng)} background"
     for light in told.get("light", ()):
         text += f"{'' if light.startswith('in ') else ','} {light}"
     if noun in NAMELESS or not article:
         return text
     if article == "a":
-        article = "the" if noun.startswith("face of") else "an" if text[0] in "aeiou" else "a"
+        article = "the" if noun.startswith("face of") else "an" if text[0].lower() in "aeiou" else "a"
     return f"{article} {text}"
+
+
+def _setting(color: str, things: list[str], rng: Random) -> str:
+    """«against an emerald»."""
+    return f"{rng.choice(SETTINGS[: 3 if things else 4])}{'n' if color[0] in 'aeiou' else ''} {color}"
 
 
 def _color(ground: list[str]) -> str:
     """«bright green»; «white green» is no colour."""
-    return " ".join(word for word in ground if len(ground) == 1 or word not in ("white", "black"))
+    return " ".join(word for word in ground if len(ground) == 1 or not COLORED.search(word)) or ground[-1]
+
+
+COLORED = re.compile("white|black|cream|grey|charcoal|snow|coloured|pitch|inky|sunny|night|nocturnal|dusky|lit$")
 
 
 def _clause(told: Told, rng: Random) -> str:
@@ -303,7 +346,9 @@ def _sentence(noun: str, told: Told, pronoun: str, straight: bool, rng: Random) 
         ends.append(f"The background is {_color(told['ground'])}")
     for light in told.get("light", ()):
         how = re.fullmatch("in (.*) light", light)
-        ends.append(f"The light is {how[1]}" if how else f"The picture is {light}")
+        ends.append(
+            f"The light is {how[1]}" if how else f"The picture {'is' if light[-3:] == 'lit' else 'was taken'} {light}"
+        )
     adjectives, things = told.get("adjectives", []), told.get("things", [])
     early = [word for word in adjectives if noun not in NAMELESS and (word.endswith("-haired") or rng.random() < 0.4)]
     cut = rng.randint(0, min(2, len(things)))
@@ -334,8 +379,18 @@ def vocabulary() -> frozenset[str]:
     >>> "glasses" in vocabulary(), "spectacles" in vocabulary()
     (True, False)
     """
-    said = [phrase for table in (SAID, DENIED) for row in table.values() for _, phrase in row.phrases()]
-    texts = [*said, *PEOPLE.values(), *FACES.values(), *LEADS, *OF_PEOPLE, *SETTINGS, *SHOWN, GLUE]
+    said = [phrase for table in (SAID, RARE, DENIED) for row in table.values() for _, phrase in row.phrases()]
+    texts = [
+        *said,
+        *PEOPLE.values(),
+        *RARE_PEOPLE.values(),
+        *FACES.values(),
+        *LEADS,
+        *OF_PEOPLE,
+        *SETTINGS,
+        *SHOWN,
+        GLUE,
+    ]
     return frozenset(content(" ".join(texts).replace("{their}", "")))
 
 
@@ -376,12 +431,17 @@ def phrases(rng: Random, n: int, words: Sequence[str]) -> list[str]:
     if not words:
         raise ValueError("broad descriptions take any English words. Got none: see english().")
     known = [said for table in (SAID, DENIED, HELD_OUT) for row in table.values() for said in row.phrases()]
-    known += [("nouns", noun) for nouns in PEOPLE.values() for noun in dict.fromkeys(nouns.split(", "))]
+    seldom = [said for row in RARE.values() for said in row.phrases()]
+    for nouns, pool in ((PEOPLE, known), (RARE_PEOPLE, seldom)):
+        pool += [("nouns", noun) for row in nouns.values() for noun in dict.fromkeys(row.split(", "))]
     forms = list(SHAPES)
 
     def one(share: float) -> str:
-        form, phrase = rng.choice(known) if rng.random() < share else (rng.choice(forms), rng.choice(words))
-        if phrase in HANGING:
+        if rng.random() < share:
+            form, phrase = rng.choice(known if rng.random() < 2 / 3 else seldom)
+        else:
+            form, phrase = rng.choice(forms), rng.choice(words)
+        if hangs(phrase) and form == "hair":
             form, phrase = "things", bare("hair", phrase)
         phrase = re.sub(r"^an? ", "", phrase) if form == "lacking" else phrase
         return rng.choice(SHAPES[form]).format(phrase.replace("{their} ", rng.choice(("", "his ", "her "))))

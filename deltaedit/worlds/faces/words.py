@@ -1,6 +1,6 @@
 """What is told of a generated face: its attributes, the words that captions have for each, and words kept from them.
 
-Every phrase stands where its form says, see ``Said``; ``{their} `` is «his », «her », «their » or nothing.
+Every phrase stands where its form says, see ``Said``; ``{their}`` and a blank is «his », «her », «their » or none.
 """
 
 from __future__ import annotations
@@ -292,8 +292,16 @@ CARRIERS: frozenset[str] = frozenset(
 """Words of held-out phrases that tell no attribute by themselves, which captions may hold too."""
 
 
-HANGING: tuple[str, ...] = ("tied back", "pulled back", "tied up", "down to {their} shoulders")
-"""What is said after «hair»."""
+_HANGS = re.compile(r"(in|down|past|over|below|to|out|worn|falling) .*|.* (back|up|{their} \w+)")
+
+
+def hangs(phrase: str) -> bool:
+    """Whether a phrase of the form "hair" is said after «hair».
+
+    >>> hangs("tied back"), hangs("down to {their} shoulders"), hangs("long")
+    (True, True, False)
+    """
+    return bool(_HANGS.fullmatch(phrase))
 
 
 def bare(form: str, phrase: str) -> str:
@@ -303,7 +311,7 @@ def bare(form: str, phrase: str) -> str:
     ('eyes closed', 'no beard', 'long hair')
     """
     if form == "hair":
-        phrase = f"hair {phrase}" if phrase in HANGING else f"{phrase} hair"
+        phrase = f"hair {phrase}" if hangs(phrase) else f"{phrase} hair"
     elif form == "ground":
         phrase = f"{phrase} background"
     if form in ("things", "worn", "lacking"):

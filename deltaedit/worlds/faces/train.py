@@ -1,0 +1,232 @@
+"""Makes the weights of «faces»: ``python -m deltaedit.worlds.faces.train all``.
+
+Every part goes on where it was, in the folder of runs, and leaves its weights with a card beside them: what data, how
+many steps and seconds, on what, with which versions, and how good it is on faces never seen. The generator and the
+sentence encoder are others'; they come by ``python -m deltaedit.download faces``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+from deltaedit.clip import ClipEncoder
+from deltaedit.domain import CLIP, GENERATOR, MAPPER, RELEVANCE
+from deltaedit.download import MINILM, MOBILESTYLEGAN
+from deltaedit.features import extract_features
+from deltaedit.files import read_tensors, write_tensors
+from deltaedit.mobilestylegan import MobileStyleGAN
+from deltaedit.packages import provide
+from deltaedit.pictures import average
+from deltaedit.record import digest
+from deltaedit.relevance import estimate_relevance
+from deltaedit.training import MapperTraining, train_mapper
+from deltaedit.worlds.faces.captions import SURE
+from deltaedit.worlds.faces.labels import ASKS, SEED, TRUNCATION, Look, agreement, first, read, target
+from deltaedit.worlds.faces.measured import Measure, landmarker, measure_pool, measures, soft_labels
+from deltaedit.worlds.faces.pool import FacePool, as_image, draw_pool, halved
+from deltaedit.worlds.faces.spread import Spread, auc, fit_spread
+from deltaedit.worlds.faces.train_clip import CONFIG, FaceClipTraining, embed_captions, train_clip
+from deltaedit.worlds.faces.words import ATTRIBUTES, PROMPTS, WORDINGS
+from deltaedit.worlds.train import MAPPER as RECIPE
+from deltaedit.worlds.train import rounded, write_card
+
+PARTS = ("pool", "labels", "clip", "domain")
+SHARDS = 31  # of 1024 faces
+WEIGHTS = Path(__file__).parent / "weights"
+CPU = torch.device("cpu")
+BATCH = 32  # pictures that CLIP looks at at a time
+
+
+def make_labels(
+    pool: FacePool, runs: Path, out: Path, looks: list[Look], make: Callable[[], Measure] = landmarker
+) -> Tensor:
+    """Soft labels (n, len(ATTRIBUTES)) of a pool, by eye and by measure, kept in ``runs`` with a card in ``out``.
+
+    ``make`` makes what measures a picture. What was made of the same labels and as many faces is only read.
+    """
+    own = [look for look in first(looks, "editor") if look.number < len(pool)]
+    numbers, said = [look.number for look in own], digest([asdict(look) for look in own], pool.manifest)
+    path, fitted = runs / f"labels-{len(pool)}-{said}.safetensors", runs / f"spread-{said}.safetensors"
+    if path.exists():
+        return read_tensors(path)[0]["labels"]
+    start = time.perf_counter()
+    measure_pool(pool, make)
+    if not fitted.exists():
+        fit_spread(own, pool.rows(numbers, "features"), halved(pool.rows(numbers, "picture"))).save(fitted)
+    spread, told = Spread.load(fitted), []
+    for shard in tqdm(range(pool.shards), desc="labels", unit="shard", delay=2):
+        picture = halved(pool.read(shard, "picture"))
+        found = read_tensors(pool.path(shard, "measured"))[0]
+        told.append((spread(pool.read(shard, "features"), picture), measures(found, picture)))
+    p, m = ({name: torch.cat([part[name] for part in parts]) for name in parts[0]} for parts in zip(*told, strict=True))
+    whole = soft_labels(p, m)
+    labels = torch.stack([whole[name] for name in ATTRIBUTES], dim=1)
+    write_tensors(path, {"labels": labels}, {"attributes": ATTRIBUTES})
+    shares = (labels > SURE).float().mean(0).tolist()
+    write_card(
+        out,
+        "labels",
+        CPU,
+        [],
+        data=f"{len(own)} faces labelled by eye, of {len(pool)} drawn with seed {SEED} and truncation {TRUNCATION}",
+        objective="kernel ridge on the generator's features and colours; expression, pose and colours are measured",
+        seconds=round(time.perf_counter() - start, 1),
+        measured={
+            "held_out": {name: rounded(values) for name, values in spread.report.items()},
+            "second_opinions": {name: rounded(values) for name, values in agreement(looks).items()},
+            "share_of_faces": rounded(dict(zip(ATTRIBUTES, shares, strict=True))),
+        },
+    )
+    return labels
+
+
+def directions(clip: ClipEncoder) -> dict[str, Tensor]:
+    """Where CLIP's words for each attribute point, (D,), the mean over its ``PROMPTS``."""
+    deltas: dict[str, list[Tensor]] = {}
+    for prompt, neutral, name in PROMPTS:
+        deltas.setdefault(name, []).append(clip.text_delta(prompt, neutral))
+    return {name: F.normalize(torch.stack(own).mean(0), dim=0) for name, own in deltas.items()}
+
+
+def zero_shot(clip: ClipEncoder, feature: Tensor, looks: list[Look]) -> dict[str, float]:
+    """By attribute the AUC of what prompts say of faces, image features (n, D), against labels by eye of them.
+
+    Those that fewer than 5 of the faces show, or lack, are left out.
+    """
+    points, found = directions(clip), {}
+    for name in ASKS.keys() & points.keys():
+        y = target(looks, name)
+        known = ~y.isnan()
+        if min((y == 0).sum(), (y == 1).sum()) >= 5:
+            found[name] = auc((feature @ points[name]).cpu()[known], y[known])
+    return {name: found[name] for name in ATTRIBUTES if name in found}
+
+
+def wordings(clip: ClipEncoder) -> float:
+    """On what share of wordings that no caption used CLIP points first of all where the attribute's prompts do."""
+    points = directions(clip)
+    names, neutral = list(points), clip.text_feature("person")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that these words are new is the point
+        asked = [(clip.text_feature(text) - neutral, name) for text, name in WORDINGS if name in points]
+    whole = torch.stack(list(points.values()))
+    return sum(names[int((whole @ delta).argmax())] == name for delta, name in asked) / len(asked)
+
+
+def make_clip(
+    pool: FacePool,
+    labels: Tensor,
+    looks: list[Look],
+    runs: Path,
+    out: Path,
+    sentences: Path,
+    config: FaceClipTraining = FaceClipTraining(),
+    model: dict[str, Any] = CONFIG,
+    device: torch.device = CPU,
+) -> None:
+    """Train CLIP on all faces but the judge's, and write it with its card."""
+    size, longest = model["vision_cfg"]["image_size"], model["text_cfg"]["context_length"]
+    embedded = embed_captions(labels, sentences, runs / "captions", config.seed, device, longest)
+    parts = [halved(pool.read(shard, "picture")).split(256) for shard in range(pool.shards)]
+    picture = torch.cat([average(part.float(), size).round().byte() for part in chain(*parts)])
+    judged = [look for look in first(looks, "judge") if look.number < len(pool)]
+    kept_out = [look.number for look in judged]
+    given = {"held_out": kept_out, "model": model, "device": device}
+    clip, log = train_clip(picture, labels, embedded, sentences, runs / "clip", config, **given)
+    clip.save(out / CLIP)
+    clip = ClipEncoder.load(out / CLIP, device, sentences=sentences)
+    measured: dict[str, Any] = {"wordings": round(wordings(clip), 4), "wordings_asked": len(WORDINGS)}
+    if judged:
+        images = as_image(pool.rows(kept_out, "picture")).split(BATCH)
+        with torch.inference_mode():
+            feature = torch.cat([clip.encode_image(image.to(device)) for image in images])
+        shots = zero_shot(clip, feature, judged)
+        measured |= {"zero_shot": rounded(shots), "zero_shot_mean": round(sum(shots.values()) / max(1, len(shots)), 4)}
+        measured["held_out_faces"] = len(judged)
+    seen = f"faces seen: {config.steps * config.batch_size}"
+    write_card(
+        out,
+        "clip",
+        device,
+        log,
+        data=f"{len(pool) - len(judged)} faces, {embedded.shape[1]} captions each; {seen}",
+        objective="contrastive, and attributes asked of the picture's feature; the sentence encoder is locked",
+        recipe=asdict(config) | {"model": model},
+        measured=measured,
+    )
+
+
+def make_domain(
+    pool: FacePool,
+    generator: MobileStyleGAN,
+    runs: Path,
+    out: Path,
+    sentences: Path,
+    config: MapperTraining = RECIPE,
+    device: torch.device = CPU,
+) -> None:
+    """Features of a pool, the mapper and the relevance matrix that they give, with the mapper's card; no text."""
+    clip = ClipEncoder.load(out / CLIP, device, sentences=sentences)
+    place = runs / f"features-{generator.fingerprint()}-{clip.fingerprint()}"
+    drawn = {"seed": pool.manifest["seed"], "truncation": pool.manifest["truncation"], "pictures": pool}
+    store = extract_features(generator, clip, len(pool), place, batch_size=BATCH, **drawn)
+    mapper = train_mapper(store, config, device=device)
+    mapper.save(out / MAPPER, half=True)
+    write_tensors(out / RELEVANCE, {"relevance": estimate_relevance(store)}, {}, half=True)
+    last = {name: value for name, value in mapper.history[-1].items() if name.startswith("validation_")}
+    data = f"{len(store)} sampled faces, their styles and image features; no text"
+    objective = "mean squared error plus one minus cosine, on standardised style differences"
+    recipe, measured = asdict(config), rounded(last)
+    write_card(out, "mapper", device, mapper.history, data=data, objective=objective, recipe=recipe, measured=measured)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m deltaedit.worlds.faces.train", description=__doc__.partition("\n")[0]
+    )
+    parser.add_argument(
+        "part", choices=("all", *PARTS), help="what to make; it needs what stands before it in this list"
+    )
+    parser.add_argument("--runs", type=Path, default=Path("runs/faces"), help="faces, labels and checkpoints")
+    parser.add_argument("--out", type=Path, default=WEIGHTS, help="where the weights go; what ships by default")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--shards", type=int, default=SHARDS, help="of 1024 faces")
+    parser.add_argument("--steps", type=int, default=FaceClipTraining.steps, help="of CLIP's training")
+    parser.add_argument("--download", action="store_true", help="get what others publish, where it is not here yet")
+    arguments = parser.parse_args(argv)
+    parts = PARTS if arguments.part == "all" else (arguments.part,)
+    device, runs, out = torch.device(arguments.device), arguments.runs, arguments.out
+    try:
+        path = provide(MOBILESTYLEGAN, "faces", arguments.download) / GENERATOR
+        generator = MobileStyleGAN.load(path, device).requires_grad_(False)
+        pool, looks = draw_pool(generator, arguments.shards, runs / "pool"), read()
+        if {"labels", "clip"} & set(parts):
+            labels = make_labels(pool, runs, out, looks, partial(landmarker, arguments.download))
+        if {"clip", "domain"} & set(parts):
+            sentences = provide(MINILM, "faces", arguments.download)
+        if "clip" in parts:
+            config = FaceClipTraining(steps=arguments.steps)
+            make_clip(pool, labels, looks, runs, out, sentences, config, device=device)
+        if "domain" in parts:
+            make_domain(pool, generator, runs, out, sentences, device=device)
+    except (ImportError, ValueError, FloatingPointError, OSError) as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()
