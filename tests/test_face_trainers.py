@@ -25,6 +25,7 @@ from deltaedit.worlds.faces.measured import POINTS, SHAPES, measure_pool, measur
 from deltaedit.worlds.faces.pool import FacePool, Sketch, draw_pool
 from deltaedit.worlds.faces.spread import Spread, auc, colour_cells, fit_spread, platt
 from deltaedit.worlds.faces.train_clip import FaceClipTraining, embed_captions, train_clip
+from deltaedit.worlds.faces.train_head import HeadTraining
 from deltaedit.worlds.faces.words import ATTRIBUTES, PROMPTS, WORDINGS
 
 TINY = MobileConfig(channels=(4, 4, 4, 4, 4, 4), z_dim=6, w_dim=8, mapping_layers=1)  # 256 px
@@ -353,7 +354,7 @@ def test_all_parts_one_after_the_other(generator, sentences, tmp_path, monkeypat
     card = json.loads((out / "labels.card.json").read_text())
     assert card["measured"]["held_out"]["hat"].keys() >= {"auc", "auc_random"}
 
-    train.make_clip(pool, labels, looks, tmp_path, out, sentences, RECIPE, MODEL)
+    train.make_clip(pool, labels, looks, tmp_path, out, sentences, RECIPE, MODEL, HeadTraining(steps=3))
     card = json.loads((out / "clip.card.json").read_text())
     assert 0 <= card["measured"]["zero_shot_mean"] <= 1
     assert 0 <= card["measured"]["wordings"] <= 1

@@ -40,6 +40,7 @@ from deltaedit.worlds.faces.measured import Measure, landmarker, measure_pool, m
 from deltaedit.worlds.faces.pool import FacePool, as_image, draw_pool, halved
 from deltaedit.worlds.faces.spread import Spread, auc, fit_spread
 from deltaedit.worlds.faces.train_clip import CONFIG, FaceClipTraining, embed_captions, train_clip
+from deltaedit.worlds.faces.train_head import HeadTraining, train_head
 from deltaedit.worlds.faces.words import ATTRIBUTES, PROMPTS, WORDINGS
 from deltaedit.worlds.train import MAPPER as RECIPE
 from deltaedit.worlds.train import rounded, write_card
@@ -136,9 +137,10 @@ def make_clip(
     sentences: Path,
     config: FaceClipTraining = FaceClipTraining(),
     model: dict[str, Any] = CONFIG,
+    head: HeadTraining = HeadTraining(),
     device: torch.device = CPU,
 ) -> None:
-    """Train CLIP on all faces but the judge's, and write it with its card."""
+    """Train CLIP on all faces but the judge's, then its text head once more, and write it with its card."""
     size, longest = model["vision_cfg"]["image_size"], model["text_cfg"]["context_length"]
     embedded = embed_captions(labels, sentences, runs / "captions", config.seed, device, longest)
     parts = [halved(pool.read(shard, "picture")).split(256) for shard in range(pool.shards)]
@@ -147,6 +149,12 @@ def make_clip(
     kept_out = [look.number for look in judged]
     given = {"held_out": kept_out, "model": model, "device": device}
     clip, log = train_clip(picture, labels, embedded, sentences, runs / "clip", config, **given)
+    with torch.inference_mode():
+        feature = torch.cat([clip.encode_image(as_image(part).to(device)) for part in picture.split(BATCH)])
+    kept = torch.ones(len(picture), dtype=torch.bool)
+    kept[kept_out] = False
+    shown = (feature.clone()[kept.to(device)], labels[kept].to(device), embedded[kept].to(device))
+    train_head(clip.model.text, clip.tokenizer, *shown, head)
     clip.save(out / CLIP)
     clip = ClipEncoder.load(out / CLIP, device, sentences=sentences)
     measured: dict[str, Any] = {"wordings": round(wordings(clip), 4), "wordings_asked": len(WORDINGS)}
@@ -164,8 +172,9 @@ def make_clip(
         device,
         log,
         data=f"{len(pool) - len(judged)} faces, {embedded.shape[1]} captions each; {seen}",
-        objective="contrastive, and attributes asked of the picture's feature; the sentence encoder is locked",
-        recipe=asdict(config) | {"model": model},
+        objective="contrastive, and attributes asked of the picture's feature; then the text head alone, towards the "
+        "partial effect of each attribute; the sentence encoder is locked",
+        recipe=asdict(config) | {"model": model, "head": asdict(head)},
         measured=measured,
     )
 
