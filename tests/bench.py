@@ -1,8 +1,8 @@
 """Measures what the README promises, into ``figures/bench.json``: ``make bench``, ten minutes a domain on two cores.
 
-Every registered domain that a world of ours draws is measured, then what FFHQ's size costs, then how soon the live
-editor answers in a browser. Speed is the median of many runs. What a notebook measures too is measured here in the same
-way, by the same functions.
+Every registered domain that a world of ours draws is measured, then what FFHQ's size costs and what faces cost, then
+how soon the live editor answers in a browser. Speed is the median of many runs. What a notebook measures too is
+measured here in the same way, by the same functions.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import large
 import live
+import photoreal
 import torch
 from lab import chromium
 
@@ -38,6 +39,10 @@ LIMITS = {
     "training the mapper, all steps (s)": ("at most", 300),
     "picture from s, of the textbook's time (%)": ("at most", 60),
     "16 edits together, of single ones (%)": ("at most", 50),
+    "preview of 256 px, of the textbook's time (%)": ("at most", 12),
+    "preview of 256 px, PSNR (dB)": ("at least", 27),
+    "face, float32, of OpenVINO's time (%)": ("at most", 120),
+    "face, bfloat16, of OpenVINO's time (%)": ("at most", 120),
     "mapper, training, times the plain loop": ("at least", 3),
     "mapper, training on 200000 pictures, held (GB)": ("at most", 8),
     "slider to picture, median (ms)": ("at most", 60),
@@ -134,7 +139,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=10_000, help="features to extract and to train on")
     worlds = {name: folder for name, folder in FOLDERS.items() if Domain.read(folder).world is not None}
     parser.add_argument(
-        "--only", choices=[*worlds, "large", "widget"], help="measure this, keep what was measured of the rest"
+        "--only", choices=[*worlds, "large", "faces", "widget"], help="measure this, keep what was measured of the rest"
     )
     arguments = parser.parse_args()
     start, path = time.perf_counter(), ROOT / "figures" / "bench.json"
@@ -146,6 +151,9 @@ def main() -> None:
     if arguments.only in (None, "large"):
         measures[LARGE] = large.measure()
         show(LARGE, measures[LARGE])
+    if arguments.only in (None, "faces") and (faces := photoreal.generator()):
+        measures["faces"] = photoreal.measure(faces)
+        show("faces", measures["faces"])
     if arguments.only in (None, "widget"):
         if chromium():
             measures["widget"] = live.measure()

@@ -133,6 +133,18 @@ def test_previews_are_the_same_again_and_in_the_file(generator, tmp_path):
     assert generator.fingerprint() != plain
 
 
+def test_autocast_changes_little(generator):
+    fit_preview(generator, (16,), faces=2)
+    w = sample_w(generator, 2)
+    s = generator.styles(w)
+    image, preview = generator.synthesize(s), generator.preview(s, 16)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(generator.styles(w), s)
+        for low, high in ((generator.synthesize(s), image), (generator.preview(s, 16), preview)):
+            assert low.dtype == torch.float32
+            assert (low - high).abs().max() < 0.1 * high.abs().max()
+
+
 def test_edits_have_a_slope_in_preview_and_picture(generator):
     fit_preview(generator, (16,), faces=2)
     s = generator.styles(sample_w(generator, 1)).requires_grad_()
