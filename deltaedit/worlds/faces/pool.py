@@ -26,7 +26,6 @@ from deltaedit.worlds.faces.labels import SEED, TRUNCATION
 SIZE = 256  # pixels of a picture that is kept
 CELLS = 8  # that features are averaged to, each way
 SEEN = (16, 32, 64)  # pixels that the blocks draw at whose features are kept
-TOGETHER = 2  # pictures drawn at a time: a processor's fastest, and always the same, so that all comes out the same
 
 
 class Sketch:
@@ -55,7 +54,7 @@ class Sketch:
         hooks = [layer.register_forward_hook(keep) for layer in layers]
         try:
             pictures, rows = [], []
-            for part in s.split(TOGETHER):
+            for part in s.split(1):  # as a preview is drawn on a processor, so that a layer is seen once
                 image = self.generator.preview(part, self.size, dtype=dtype)
                 pictures.append(((image.clamp(-1, 1) + 1) * 127.5).round().byte().cpu())
                 rows.append(torch.cat(features, dim=1).half().cpu())
