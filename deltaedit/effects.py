@@ -59,6 +59,10 @@ class AnyGoal(Protocol):
 
     prompt: str  #: that asks for it
     name: str  #: of the attribute that it is about
+    also: tuple[str, ...]  #: attributes that move with it by its nature, which is no leak
+
+    def suits(self, read: Tensor) -> Tensor:
+        """Which pictures it can be asked of, bool (B,), as their attributes (B, A) were read."""
 
     def reached(self, read: Tensor) -> Tensor:
         """Which pictures show it, bool (B,), as their attributes (B, A) were read."""
@@ -97,7 +101,7 @@ class Witness:
     def counts(self, goal: AnyGoal) -> Tensor:
         """Which pictures count for a goal, bool (n,): those that lack it and could show it."""
         seen = self.judge.visible(self.before)[:, self.judge.names.index(goal.name)]
-        return seen & ~goal.reached(self.before)
+        return seen & goal.suits(self.before) & ~goal.reached(self.before)
 
     def shared_out(self, goals: Sequence[AnyGoal]) -> Tensor:
         """Which picture is asked for which goal, bool (G, n): one for each that counts for any, as evenly as can be."""
@@ -144,7 +148,7 @@ class Witness:
         """How far what the goal does not name moved (m, A), which of it flipped (m, binary ones), and identity (m,)."""
         names = self.judge.names
         moved = self.moved(after, rows)
-        moved[:, names.index(goal.name)] = torch.nan
+        moved[:, [names.index(name) for name in (goal.name, *goal.also)]] = torch.nan
         binary, known = ([names.index(name) for name in own] for own in (self.judge.binary, self.judge.identity))
         flipped = (moved > 0).float().masked_fill(moved.isnan(), torch.nan)[:, binary]
         return moved, flipped, 1 - (moved[:, known] / self.unlike[known]).nanmean(1)

@@ -234,7 +234,10 @@ class Photographs:
 class Warm:
     """What they are asked for."""
 
-    prompt, name = "a warm picture", "warm"
+    prompt, name, also = "a warm picture", "warm", ()
+
+    def suits(self, read):
+        return torch.ones(len(read), dtype=torch.bool)
 
     def reached(self, read):
         return read[:, 1] > 0.5
@@ -375,3 +378,15 @@ def test_one_picture_is_like_no_other():
 def test_few_pictures_make_no_interval():
     with pytest.raises(ValueError, match="an interval needs 10 pictures or more.* Got 9"):
         replace(curve([0, 1], [0, 0], n=9)).mean("success")
+
+
+def test_what_moves_with_a_goal_by_its_nature_is_no_leak_and_it_is_asked_of_those_whom_it_suits():
+    before = torch.rand(12, 3, 8, 8, generator=torch.Generator().manual_seed(0)) - 0.5
+    before[:, 0], before[:, 2] = before[:, 0] - 0.4, before[:, 2] + 0.4  # cold
+    goal = Warm()
+    goal.also = ("bright",)
+    goal.suits = lambda read: read[:, 0] > read[:, 0].median()
+    witness = Witness(Photographs(), before)
+    rows = witness.counts(goal)
+    assert int(rows.sum()) == 6
+    assert witness.score(goal, before.flip(1)[rows] + 0.1).by_attribute == {}

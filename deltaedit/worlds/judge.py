@@ -19,9 +19,10 @@ from deltaedit.editor import Editor
 from deltaedit.files import read_module, write_tensors
 from deltaedit.loop import Step, descend, fit, learning_rate
 from deltaedit.worlds import named
+from deltaedit.worlds.faces.judge import FaceJudge
 from deltaedit.worlds.pool import Pool
 from deltaedit.worlds.table import Binary, Choice, Table
-from deltaedit.worlds.world import World
+from deltaedit.worlds.world import Goal, World
 
 JUDGE = "judge.safetensors"
 """A judge's file, in the folder of the domain whose pictures it reads."""
@@ -50,6 +51,11 @@ class Judge(nn.Module):
         self.body = nn.Sequential(*blocks)
         self.embed = nn.Linear(4 * w * (config.resolution // 16) ** 2, 256)
         self.head = nn.Linear(256, sum(world.table.outputs))
+
+    @property
+    def goals(self) -> tuple[Goal, ...]:
+        """The edits that are measured."""
+        return self.world.goals
 
     def features(self, image: Tensor) -> list[Tensor]:
         """All that is seen on the way, (B, C, H', W') each, from edges to ``embedding``, the last, (B, 256, 1, 1)."""
@@ -145,8 +151,13 @@ class Judge(nn.Module):
         return read_module(path, build).to(device)
 
     @classmethod
-    def of(cls, editor: Editor) -> Judge | None:
-        """The judge of an editor's pictures, on its device: of its domain's folder or its world's; None without one."""
+    def of(cls, editor: Editor) -> Judge | FaceJudge | None:
+        """The judge of an editor's pictures, on its device: of its domain's folder or its world's; None without one.
+
+        Faces that are aligned as FFHQ's are judged by published networks.
+        """
+        if editor.domain.world is None and editor.domain.align:
+            return FaceJudge.load(device=editor.device)
         homes = (editor.home, editor.domain.world)
         files = [find(home) / JUDGE for home in homes if home is not None]
         return next((cls.load(file, editor.device) for file in files if file.is_file()), None)

@@ -169,6 +169,7 @@ class Goal:
     name: str
     value: bool | str
     paraphrase: str = ""  #: what to ask by in place of the canonical prompt, if anything
+    also: tuple[str, ...] = ()  #: attributes that move with it by its nature
 
     @property
     def canonical(self) -> str:
@@ -179,6 +180,10 @@ class Goal:
     def prompt(self) -> str:
         """What is asked, the canonical prompt or the paraphrase if there is one."""
         return self.paraphrase or self.canonical
+
+    def suits(self, factors: Tensor) -> Tensor:
+        """Which pictures it can be asked of, bool (B,): all of them."""
+        return torch.ones(len(factors), dtype=torch.bool, device=factors.device)
 
     def reached(self, factors: Tensor) -> Tensor:
         """Where factors (B, len(names)), given or read by the judge, show the value; bool (B,)."""

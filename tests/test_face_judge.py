@@ -1,0 +1,386 @@
+"""The judge of faces: published networks as published, heads that say what labels by eye say, goals, one person."""
+
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from test_editor import tiny_editor
+
+from deltaedit.checkpoints.tfjs import Weight
+from deltaedit.domain import Domain
+from deltaedit.files import read_tensors
+from deltaedit.worlds.faces import networks, train_judge
+from deltaedit.worlds.faces.judge import (
+    ASKS,
+    CARD,
+    COLOURS,
+    COVERED,
+    FILE,
+    HEADS,
+    MOODS,
+    NAMES,
+    THINGS,
+    WEIGHTS,
+    FaceJudge,
+    JudgeCard,
+    Reading,
+    cut,
+    decided,
+    same_person,
+)
+from deltaedit.worlds.faces.measures import colours, lab, turned
+from deltaedit.worlds.judge import Judge
+
+SPOTS = (  # hair, face, eyes, nose, mouth: the middle, the radii, the colour
+    ((0, -0.25, 0.95, 0.9), (-0.7, -0.8, -0.85)),
+    ((0, 0.05, 0.7, 0.85), (0.7, 0.3, 0.1)),
+    ((-0.28, -0.15, 0.13, 0.07), (-0.8, -0.8, -0.7)),
+    ((0.28, -0.15, 0.13, 0.07), (-0.8, -0.8, -0.7)),
+    ((0, 0.15, 0.08, 0.2), (0.5, 0.1, -0.1)),
+    ((0, 0.5, 0.25, 0.09), (0.5, -0.5, -0.5)),
+)
+
+
+def drawn(size: int) -> torch.Tensor:
+    """A face of six spots, (1, 3, size, size)."""
+    y, x = torch.meshgrid(*[torch.linspace(-1, 1, size, dtype=torch.float64)] * 2, indexing="ij")
+    picture = torch.stack([0.1 * x - 0.2, 0.2 * y - 0.1, 0.3 * x * y])
+    for (cx, cy, w, h), colour in SPOTS:
+        spot = torch.sigmoid(12 * (1 - ((x - cx) / w) ** 2 - ((y - cy) / h) ** 2))
+        colour = torch.tensor(colour, dtype=torch.float64)[:, None, None]
+        picture = torch.lerp(picture, colour.expand_as(picture), spot)
+    return picture.float()[None]
+
+
+@pytest.fixture(scope="module")
+def judge() -> FaceJudge:
+    return FaceJudge.load()
+
+
+@pytest.fixture(scope="module")
+def golden() -> dict[str, np.ndarray]:
+    """What the package's own code gave for these pictures, in TensorFlow.js."""
+    return dict(np.load(Path(__file__).parent / "golden" / "face_networks.npz"))
+
+
+@pytest.mark.parametrize("name", networks.PUBLISHED)
+def test_networks_give_the_numbers_of_their_publishers(judge, golden, name):
+    network = judge.networks[name]
+    out = network(drawn(network.size))[0]
+    if name == "face_expression":
+        out = out.softmax(0)
+    if name == "age_gender":
+        out = torch.cat([out[:1] / 100, out[1:].softmax(0)])
+        golden = {name: golden[name] / np.array([100, 1, 1])}
+    torch.testing.assert_close(out.double(), torch.tensor(golden[name]).double(), rtol=0, atol=1e-3)
+
+
+def test_a_border_is_where_tensorflow_has_it():
+    x = torch.arange(6.0).reshape(1, 1, 1, 6).expand(1, 1, 6, 6)
+    even, odd = networks.padded(x), networks.padded(x[..., :5, :5])
+    assert even.shape[-2:] == odd.shape[-2:] == (7, 7)
+    assert even[0, 0, 0].tolist() == [0, 1, 2, 3, 4, 5, 0]  # one, on the right
+    assert odd[0, 0, 1].tolist() == [0, 0, 1, 2, 3, 4, 0]  # one on each side
+
+
+@pytest.mark.parametrize("build", [networks.Recogniser, networks.Xception, lambda width: networks.Dense(5, width)])
+def test_maps_end_where_they_are_told_to(build):
+    torch.manual_seed(0)
+    network = build(4).eval()
+    image = torch.rand(2, 3, network.size, network.size) * 2 - 1
+    whole = network.maps(image)
+    names = list(whole)
+    part = network.maps(image, names[2])
+    assert list(part) == names[:3]
+    assert torch.equal(part[names[2]], whole[names[2]])
+    assert torch.equal(network(image), network.head(whole))
+
+
+def test_weights_of_another_network_are_refused():
+    with pytest.raises(ValueError, match=r"is no age_gender network: it lacks entry_flow\.conv_in\.weight"):
+        networks.network("age_gender", {"conv/filters": Weight(torch.zeros(3, 3, 3, 32))})
+
+
+def test_a_scale_after_a_convolution_is_taken_into_it():
+    rng = torch.Generator().manual_seed(0)
+    filters, bias, scale, shift = (torch.randn(*s, generator=rng) for s in ((3, 3, 2, 4), (4,), (4,), (4,)))
+    parts = {"conv/filters": filters, "conv/bias": bias, "scale/weights": scale, "scale/biases": shift}
+    ours = networks.to_ours({f"a/{name}": Weight(x) for name, x in parts.items()})
+    x = torch.randn(1, 2, 5, 5, generator=rng)
+    plain = F.conv2d(x, filters.permute(3, 2, 0, 1), bias) * scale[:, None, None] + shift[:, None, None]
+    torch.testing.assert_close(F.conv2d(x, ours["a.weight"], ours["a.bias"]), plain)
+
+
+def test_a_part_of_a_picture_is_cut_out():
+    image = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(cut(image, (0.25, 0.5, 0.75, 1.0), 16), image[..., 16:, 8:24])
+
+
+def test_lab_is_that_of_the_tables():
+    red = torch.tensor([1.0, -1.0, -1.0])[None, :, None, None]
+    torch.testing.assert_close(lab(red).flatten(), torch.tensor([53.24, 80.09, 67.20]), atol=0.1, rtol=0)
+    grey = torch.full((1, 3, 1, 1), 119 / 127.5 - 1)
+    torch.testing.assert_close(lab(grey).flatten(), torch.tensor([50.03, 0.0, 0.0]), atol=0.1, rtol=0)
+
+
+def points() -> torch.Tensor:
+    """Landmarks of a face that looks straight ahead, (1, 68, 2)."""
+    t = torch.linspace(0, 1, 17)
+    jaw = torch.stack([0.2 + 0.6 * t, 0.45 + 1.6 * t * (1 - t)], dim=1)
+    brows = torch.stack([torch.linspace(0.3, 0.7, 10), torch.full((10,), 0.4)], dim=1)
+    nose = torch.stack([torch.full((9,), 0.5), torch.linspace(0.45, 0.62, 9)], dim=1)
+    nose[4:, 0], nose[4:, 1] = torch.linspace(0.45, 0.55, 5), 0.62
+    nose[3] = torch.tensor([0.5, 0.6])
+    eyes = torch.stack([torch.linspace(0.35, 0.65, 12), torch.full((12,), 0.47)], dim=1)
+    mouth = torch.stack([torch.linspace(0.42, 0.58, 20), torch.full((20,), 0.73)], dim=1)
+    return torch.cat([jaw, brows, nose, eyes, mouth])[None]
+
+
+def test_a_head_turns_to_where_its_nose_goes():
+    ahead = points()
+    right, down = ahead.clone(), ahead.clone()
+    right[:, 27:36, 0] += 0.05
+    down[:, 27:36, 1] += 0.05
+    assert float(turned(ahead)["yaw"]) == pytest.approx(0, abs=1e-4)
+    assert float(turned(right)["yaw"]) > 0.1
+    assert float(turned(ahead.flip(0))["pitch"]) < float(turned(down)["pitch"])
+
+
+def test_colours_are_those_of_the_parts():
+    image = torch.zeros(1, 3, 64, 64)
+    image[..., :11] = image[..., 53:] = 1.0  # beside the head
+    image[:, 1:, 44:50, 24:40] = -1.0  # lips
+    before = colours(image, points())
+    assert float(before["background"]) > 90
+    assert float(before["lips"]) > 30
+    image[:, :, 8:20] = -1.0  # above the forehead
+    after = colours(image, points())
+    assert float(after["hair_light"]) < float(before["hair_light"]) - 30
+    assert float(after["skin"]) == pytest.approx(float(before["skin"]))
+
+
+def test_what_is_read_can_be_asked_for(judge):
+    goals = judge.goals
+    assert len(goals) == len(ASKS) >= 30
+    assert len({goal.name for goal in goals}) >= 20
+    assert set(judge.binary) | set(judge.identity) <= set(judge.names)
+    assert {name for goal in goals for name in goal.also} <= set(judge.names)
+    assert {goal.neutral for goal in goals} == {"face", "man", "woman"}
+    assert len({goal.prompt for goal in goals}) == len(goals)
+    for goal in goals:  # what is asked for can be, and can fail to be
+        read = torch.zeros(2, len(NAMES))
+        low, high = max(goal.above, -1000), min(goal.below, 1000)
+        read[:, NAMES.index(goal.name)] = torch.tensor([(low + high) / 2, high + 1 if high < 1000 else low - 1])
+        assert goal.reached(read).tolist() == [True, False], goal
+
+
+def test_a_prompt_that_names_a_man_is_asked_of_men(judge):
+    read = torch.zeros(2, len(NAMES))
+    read[1, NAMES.index("man")] = 1
+    suits = {goal.prompt: goal.suits(read).tolist() for goal in judge.goals}
+    assert suits["bald man"] == [False, True]
+    assert suits["woman with earrings"] == [True, False]
+    assert suits["male face"] == suits["old face"] == [True, True]
+
+
+def test_what_cannot_be_asked_for_is_refused(judge):
+    with pytest.raises(ValueError, match="reads no 'wings'"):
+        judge.goal("face with wings", "wings", True)
+    for name, value in (("glasses", "high"), ("age", True), ("hair_color", "green"), ("yaw", "child")):
+        with pytest.raises(ValueError, match=f"{name} has no value"):
+            judge.goal("a face", name, value)
+
+
+def test_what_is_covered_is_not_seen(judge):
+    read = torch.zeros(4, len(NAMES))
+    for row, name in enumerate(COVERED):
+        read[row, NAMES.index(name)] = 1
+    seen = judge.visible(read)
+    for row, hidden in enumerate(COVERED.values()):
+        assert {NAMES[k] for k in (~seen[row]).nonzero().flatten().tolist()} == set(hidden)
+    assert seen[3].all()
+
+
+def test_what_moved_is_in_standard_deviations(judge):
+    read = torch.zeros(1, len(NAMES))
+    after = read.clone()
+    after[0, NAMES.index("glasses")], after[0, NAMES.index("age")] = 1, 10
+    after[0, NAMES.index("hair_color")] = 3
+    moved = dict(zip(NAMES, judge.moved(read, after)[0].tolist(), strict=True))
+    spread = judge.reading.spread
+    assert moved["glasses"] == pytest.approx(1 / spread["glasses"])
+    assert moved["age"] == pytest.approx(10 / spread["age"])
+    assert moved["hair_color"] == pytest.approx(2**0.5 / spread["hair_color"])
+    assert sum(moved.values()) == pytest.approx(moved["glasses"] + moved["age"] + moved["hair_color"])
+
+
+def test_scores_are_decided_at_thresholds():
+    names = (*THINGS, *COLOURS)
+    reading = Reading(dict.fromkeys(names, 0.5), dict.fromkeys(names, 2.0), {}, {})
+    score = torch.zeros(2, len(HEADS))
+    score[0, HEADS.index("hat")], score[1, HEADS.index("hat")] = 0.6, 0.4
+    score[:, HEADS.index("grey")] = 0.3
+    score[:, HEADS.index("age")] = torch.tensor([10.0, 60.0])
+    plain = dict.fromkeys(networks.EXPRESSIONS, torch.tensor([0.1, 0.1])) | {"sad": torch.tensor([0.4, 0.1])}
+    plain |= {name: torch.zeros(2) for name in NAMES if name not in (*HEADS, *MOODS, "hair_color")}
+    read = dict(zip(NAMES, decided(score, plain, reading).T.tolist(), strict=True))
+    assert read["hat"] == [1, 0]
+    assert read["sad"] == [1, 0]
+    assert read["hair_color"] == [4, 4]
+    assert read["age"] == [10, 60]
+
+
+def test_it_looks_at_pictures_of_any_size_one_as_well_as_many(judge):
+    image = torch.cat([drawn(256), drawn(256).flip(3), drawn(256) / 2])
+    read, descriptor = judge.look(image)
+    assert read.shape == (3, len(NAMES))
+    assert descriptor.shape == (3, 128)
+    torch.testing.assert_close(judge.read(image[1:2])[0], read[1], rtol=1e-3, atol=1e-3)
+    large = F.interpolate(image, scale_factor=2)
+    torch.testing.assert_close(judge.look(large)[1], descriptor, rtol=0, atol=1e-3)
+    with pytest.raises(ValueError, match="B, 3, H, W"):
+        judge.read(image[0])
+
+
+def test_a_mirror_shows_the_same_person(judge):
+    image = torch.cat([drawn(256), drawn(256).flip(3)])
+    descriptor = judge.look(image)[1]
+    assert same_person(*descriptor[:, None]).all()
+    assert not same_person(descriptor[:1], descriptor[:1] + 0.1).any()
+
+
+def test_a_judge_is_kept_whole(judge, tmp_path):
+    weights = {name: {} for name in networks.PUBLISHED}
+    tensors, about = read_tensors(WEIGHTS / FILE)
+    for at, numbers in about["quantised"].items():
+        name, _, layer = at.partition("/")
+        weights[name][layer] = Weight(tensors[at], *numbers)
+    judge.save(tmp_path / FILE, weights)
+    again = FaceJudge.load(tmp_path / FILE)
+    assert again.reading == judge.reading
+    torch.testing.assert_close(again.heads, judge.heads, rtol=0, atol=float(judge.heads.abs().max()) / 200)
+    assert torch.equal(again.networks["age_gender"].fc["age"].weight, judge.networks["age_gender"].fc["age"].weight)
+
+
+def test_files_of_something_else_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="there is no file"):
+        FaceJudge.load(tmp_path / FILE)
+    portraits = Path(WEIGHTS).parents[1] / "portraits" / "weights" / "judge.safetensors"
+    with pytest.raises(ValueError, match="holds no judge of faces"):
+        FaceJudge.load(portraits)
+    with pytest.raises(ValueError, match="has no heads yet"):
+        FaceJudge(dict(FaceJudge.load().networks)).read(drawn(64))
+
+
+def test_faces_get_this_judge():
+    editor = tiny_editor()
+    editor.domain = Domain("mine", align=True)
+    assert isinstance(Judge.of(editor), FaceJudge)
+
+
+def test_the_card_says_what_it_is_made_of_and_how_well_it_reads(judge, tmp_path):
+    card = JudgeCard.read(WEIGHTS / CARD)
+    assert "MIT" in card.licences["networks"]
+    assert (WEIGHTS / "judge.LICENSE").read_text(encoding="utf-8").startswith("MIT License")
+    for name in THINGS:
+        assert card.attributes[name]["auc"][0] > 0.8, name
+    with pytest.raises(ValueError, match="there is no card"):
+        JudgeCard.read(tmp_path / CARD)
+    (tmp_path / CARD).write_text("[]")
+    with pytest.raises(ValueError, match="no card of a judge"):
+        JudgeCard.read(tmp_path / CARD)
+
+
+def test_labels_are_read_and_shared_out():
+    labels = train_judge.Labels.read(WEIGHTS / train_judge.LABELS)
+    assert len(set(labels.names)) == len(labels.names) > 1000
+    assert set(labels.truth) == set(HEADS)
+    assert labels.truth["bald"].nansum() > 30
+    assert labels.truth["black"][labels.truth["bald"] == 1].isnan().all()
+    assert (labels.truth["sunglasses"][labels.truth["glasses"].isnan()].nan_to_num(1) == 1).all()
+    fold, part = labels.folds(), np.array(labels.part)
+    for name in set(labels.part):
+        counts = fold[torch.from_numpy(part == name)].bincount()
+        assert counts.max() - counts.min() <= 1
+
+
+def test_labels_that_lack_a_column_are_refused(tmp_path):
+    path = tmp_path / "judge.csv"
+    path.write_text("number,part\n1,random\n")
+    with pytest.raises(ValueError, match="lacks 'age'"):
+        train_judge.Labels.read(path)
+    path.write_text("")
+    with pytest.raises(ValueError, match="has no labels"):
+        train_judge.Labels.read(path)
+
+
+def test_heads_are_ridge_regressions():
+    rng = torch.Generator().manual_seed(0)
+    x, y = torch.randn(30, 7, generator=rng), torch.randn(30, 2, generator=rng)
+    blocks = [(3, 3), (4, 1)]
+    found = train_judge.fit_heads(x, y, blocks, ridge=0.5)
+    std = torch.cat([s + 0.25 * s.mean() + 1e-6 for s in x.std(0).split([3, 4])])
+    z = (x - x.mean(0)) / std / torch.tensor([4.0, 4, 4, 16, 16, 16, 16]).sqrt()
+    weight = torch.linalg.solve(z.T @ z + 0.5 * torch.eye(7), z.T @ (y - y.mean(0)))
+    torch.testing.assert_close(found(x), z @ weight + y.mean(0), rtol=1e-3, atol=1e-4)
+
+
+def test_a_label_that_cannot_be_told_teaches_nothing():
+    x, y = torch.randn(40, 3, generator=torch.Generator().manual_seed(0)), torch.zeros(40, 1)
+    y[:10], y[20:] = 1, torch.nan
+    found = train_judge.fit_heads(x, y, [(3, 1)])
+    assert torch.isfinite(found(x)).all()
+    assert float(found.bias + x.mean(0) @ found.weight) == pytest.approx(0.5, abs=0.05)
+
+
+def test_errors_are_equal_at_the_threshold():
+    score = torch.arange(100.0)
+    there = (score > 60) | (score % 10 == 3)
+    at = train_judge.equal_error(score, there)
+    missed, wrong = (score[there] <= at).float().mean(), (score[~there] > at).float().mean()
+    assert abs(float(missed - wrong)) < 0.05
+    assert train_judge.steepness(score - at, there) > 0
+
+
+def test_the_area_under_the_curve_is_that_of_counting():
+    rng = torch.Generator().manual_seed(0)
+    score, there = torch.randn(60, generator=rng).round(decimals=1), torch.rand(60, generator=rng) > 0.7
+    pairs = [(a > b) + 0.5 * (a == b) for a in score[there] for b in score[~there]]
+    found = train_judge.auc(score, there)
+    assert found.value == pytest.approx(float(sum(pairs)) / len(pairs))
+    assert found.low < found.value < found.high
+    assert train_judge.auc(score, torch.zeros(60, dtype=torch.bool)) is None
+
+
+def package(path, files: dict[str, bytes]) -> Path:
+    with tarfile.open(path, "w:gz") as archive:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return path
+
+
+def test_another_package_is_refused(tmp_path):
+    other = package(tmp_path / "other.tgz", {"package/README.md": b"hello"})
+    with pytest.raises(ValueError, match="should be sha256:0d77"):
+        train_judge.published(other)
+    with pytest.raises(ValueError, match="manifest.json, which is not in the package"):
+        train_judge.taken_out(other)
+    name = "package/model/face_recognition_model"
+    manifest = json.dumps([{"paths": ["x.bin"], "weights": [{"name": "fc", "shape": [2], "dtype": "float32"}]}])
+    files = {f"{name}-weights_manifest.json": manifest.encode(), "package/model/x.bin": bytes(9)}
+    large = package(tmp_path / "large.tgz", files)
+    with pytest.raises(ValueError, match=r"x\.bin, which is too large"):
+        train_judge.taken_out(large)
+    for content in (b"", b"hello", other.read_bytes()[:60]):
+        (tmp_path / "broken.tgz").write_bytes(content)
+        with pytest.raises(ValueError, match="no package that can be read|not in the package"):
+            train_judge.taken_out(tmp_path / "broken.tgz")
+    with pytest.raises(SystemExit, match="should be sha256"):
+        train_judge.main([str(other)])
