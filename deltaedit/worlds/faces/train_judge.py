@@ -274,7 +274,7 @@ class Looks:
 
 
 def roughened(image: Tensor, rng: torch.Generator) -> Tensor:
-    """A picture (1, 3, H, W) a little brighter or darker, stronger or paler, softer or sharper, as edits may make it."""
+    """A picture (1, 3, H, W) a little brighter or darker, stronger or paler, softer or sharper, as edits make it."""
     gain, shift, soft = (torch.rand(3, generator=rng) * 2 - 1).tolist()
     blurred = F.avg_pool2d(F.pad(image, (1, 1, 1, 1), mode="replicate"), 3, 1)
     return (torch.lerp(image, blurred, soft) * (1 + 0.15 * gain) + 0.1 * shift).clamp(-1, 1)
