@@ -217,7 +217,7 @@ class Xception(Network):
         return F.relu_(self.entry_flow["conv_in"](padded(normal(image))))
 
     def blocks(self) -> Iterator[tuple[str, nn.Module]]:
-        """Those of the three flows, of the last flow by «exit_» and their names."""
+        """Those of the three flows, of the last flow by their names, with ``exit`` before them."""
         yield from (item for item in self.entry_flow.items() if item[0] != "conv_in")
         yield from self.middle_flow.items()
         yield from ((f"exit_{name}", block) for name, block in self.exit_flow.items())
