@@ -352,13 +352,16 @@ class FaceJudge(nn.Module):
 
         What was published in float32 is kept in float16.
         """
-        step = self.heads.abs().amax(0) / 127
-        packed = {"heads": (self.heads / step).round().to(torch.int8), "heads.step": step, "bias": self.bias}
+        size = self.heads.abs() + 1e-12
+        rows = (size / size.median(0).values).mean(1)  # of features and of what is said of them each has its own scale
+        columns = (size / rows[:, None]).amax(0) / 127
+        whole = (self.heads / rows[:, None] / columns).round().to(torch.int8)
+        packed = {"heads": whole, "heads.rows": rows, "heads.columns": columns, "bias": self.bias}
         quantised = {}
         for name, own in weights.items():
             for at, weight in own.items():
-                whole = not weight.stored.is_floating_point()
-                packed[f"{name}/{at}"] = weight.stored if whole else weight.stored.half()
+                floats = weight.stored.is_floating_point()
+                packed[f"{name}/{at}"] = weight.stored.half() if floats else weight.stored
                 quantised[f"{name}/{at}"] = [weight.scale, weight.least]
         about = {"kind": KIND, "quantised": quantised, "reading": asdict(self.reading)}
         write_tensors(path, packed, about)
@@ -376,7 +379,7 @@ class FaceJudge(nn.Module):
                 name, _, layer = at.partition("/")
                 weights[name][layer] = Weight(tensors[at], scale, least)
             networks = {name: network(name, own) for name, own in weights.items()}
-            heads = tensors["heads"].float() * tensors["heads.step"]
+            heads = tensors["heads"].float() * tensors["heads.columns"] * tensors["heads.rows"][:, None]
             judge = cls(networks, heads, tensors["bias"], Reading(**about["reading"]))
             wanted = sum(own.shape[1] for own in judge.seen(torch.zeros(1, 3, SEEN, SEEN)).cells), len(HEADS)
             if heads.shape != wanted:
