@@ -27,7 +27,7 @@ from tqdm import tqdm
 from deltaedit.checkpoints import tfjs
 from deltaedit.checkpoints.pickles import RefusedError
 from deltaedit.checkpoints.tfjs import Weight
-from deltaedit.files import write_json
+from deltaedit.files import read_tensors, write_json
 from deltaedit.metrics import Interval, bootstrap
 from deltaedit.pictures import to_tensor
 from deltaedit.remote import checksum
@@ -39,6 +39,7 @@ from deltaedit.worlds.faces.judge import (
     MAPS,
     MEASURED,
     NAMES,
+    RAREST,
     THINGS,
     WEIGHTS,
     FaceJudge,
@@ -47,6 +48,7 @@ from deltaedit.worlds.faces.judge import (
     decided,
     same_person,
     visible,
+    write,
 )
 from deltaedit.worlds.faces.networks import PUBLISHED, SAME_PERSON, network
 
@@ -357,7 +359,8 @@ def spreads(read: Tensor) -> dict[str, float]:
     for k, name in enumerate(NAMES):
         x = read[seen[:, k], k]
         x = F.one_hot(x.long(), len(COLOURS)).float() if name == "hair_color" else x[:, None]
-        out[name] = max(float((x - x.mean(0)).square().sum(1).mean().sqrt()), 0.05)
+        spread = float((x - x.mean(0)).square().sum(1).mean().sqrt())
+        out[name] = max(spread, RAREST) if name in FaceJudge.binary else spread
     return out
 
 
@@ -401,17 +404,17 @@ def main(argv: list[str] | None = None) -> None:
         weights = published(arguments.package)
         judge = FaceJudge({name: network(name, own) for name, own in weights.items()})
         if arguments.pictures is None:
-            there = FaceJudge.load(arguments.out / FILE)
-            judge = FaceJudge(judge.networks, there.heads, there.bias, there.reading)
+            reading, (there, _) = FaceJudge.load(arguments.out / FILE).reading, read_tensors(arguments.out / FILE)
+            heads = {name: own for name, own in there.items() if "/" not in name}
+            write(arguments.out / FILE, heads, reading, weights)
             said = f"converted {len(weights)} networks of {arguments.package.name}; the heads are those that were there"
         else:
             labels = Labels.read(arguments.labels)
             looks = Looks.at(judge, [arguments.pictures / f"{name}.png" for name in labels.names])
             heads, reading, card = fit(looks, labels)
-            judge = FaceJudge(judge.networks, heads.weight, heads.bias, reading)
+            FaceJudge(judge.networks, heads.weight, heads.bias, reading).save(arguments.out / FILE, weights)
             write_json(arguments.out / CARD, asdict(card))
             said = f"converted {len(weights)} networks of {arguments.package.name}; fitted {len(HEADS)} heads"
-        judge.save(arguments.out / FILE, weights)
     except (ValueError, OSError) as error:
         sys.exit(str(error))
     print(f"{said}: {arguments.out / FILE}")
