@@ -1,6 +1,7 @@
 """MobileStyleGAN's published files: graphs for OpenVINO, and a Lightning checkpoint; whole, damaged, and hostile."""
 
 import pickle
+import random
 import re
 from pathlib import Path
 
@@ -11,8 +12,10 @@ from foreign import mobile_names, write_openvino
 from test_mobilestylegan import TINY
 
 from deltaedit import checkpoints
+from deltaedit.mapper import DeltaMapper, MapperConfig
 from deltaedit.mobilestylegan import MobileStyleGAN
 from deltaedit.style_space import sample_w
+from deltaedit.stylegan2 import GeneratorConfig
 
 
 @pytest.fixture
@@ -196,3 +199,38 @@ def test_other_checkpoints_are_refused(generator, tmp_path):
     path.write_bytes(pickle.dumps({"state_dict": {"student.input.input": 1}}))
     with pytest.raises(ValueError, match="another version"):
         checkpoints.load_generator(path)
+
+
+def test_the_released_mapper_of_stylegan2_is_refused(generator, tmp_path):
+    mapper = DeltaMapper(MapperConfig(GeneratorConfig(resolution=64, channel_base=2048, channel_max=16).layout.dims, 6))
+    short = {"coarse": "coarse", "medium": "medium", "fine": "fine", "style": "sm", "condition": "cm", "fusion": "fm"}
+    state = {}
+    for key, value in mapper.state_dict().items():
+        if key not in ("s_mean", "s_std"):
+            group, module, rest = key.split(".", 2)
+            state[f"{short[module]}_{group}.mapping.{rest}"] = value
+    torch.save(state, tmp_path / "net.pth")
+    with pytest.raises(
+        ValueError, match=r"net.pth edits groups of \(.*\) style channels, which are not this generator's"
+    ):
+        checkpoints.load_mapper(tmp_path / "net.pth", generator.layout.dims)
+
+
+def test_bytes_changed_by_chance_end_in_a_generator_or_one_sentence(graphs):
+    rng, whole = random.Random(0), {path: path.read_bytes() for path in graphs.parent.iterdir()}
+    refused = []
+    for _ in range(60):
+        path = rng.choice(sorted(whole))
+        content = bytearray(whole[path])
+        for _ in range(rng.choice((1, 3))):
+            at = rng.randrange(len(content))
+            content[at : at + rng.choice((0, 1, 9))] = rng.randbytes(rng.choice((0, 1, 1, 8)))
+        path.write_bytes(content)
+        try:
+            checkpoints.load_generator(graphs)
+        except ValueError as error:
+            refused.append(str(error))
+        path.write_bytes(whole[path])
+    assert len(refused) > 30
+    starts = (str(graphs), str(graphs.with_name("MappingNetwork.xml")), "there is no file")
+    assert [said for said in refused if not said.startswith(starts) or "\n" in said] == []

@@ -164,6 +164,17 @@ def test_a_damaged_conversion_leaves_nothing_and_is_tried_again(package, cache):
     assert provide(package, "faces", download=True) == cache / "mobilestylegan"
 
 
+def test_what_another_process_has_half_made_does_not_count(package, pip, cache):
+    folder = cache / "mobilestylegan"
+    folder.mkdir(parents=True)
+    (folder / ".lock").touch()
+    (folder / f"{GENERATOR}.123.part").write_bytes(b"half of it")
+    with pytest.raises(FileNotFoundError, match="faces needs random-face"):
+        Editor.from_pretrained("faces")
+    provide(package, "faces", download=True)
+    assert checkpoints.load_generator(folder / GENERATOR).config.previews
+
+
 TWO = """
 import sys
 from dataclasses import replace

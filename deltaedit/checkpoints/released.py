@@ -46,4 +46,7 @@ def config(state: State, dims: tuple[int, ...] | None) -> MapperConfig:
 
 
 def _widths(dims: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(group.width for group in StyleLayout(dims).groups)
+    try:
+        return tuple(group.width for group in StyleLayout(dims).groups)
+    except ValueError:  # of another architecture
+        return dims
