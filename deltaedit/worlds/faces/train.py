@@ -12,7 +12,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -28,27 +28,28 @@ from deltaedit.domain import CLIP, GENERATOR, MAPPER, RELEVANCE
 from deltaedit.download import MINILM, MOBILESTYLEGAN
 from deltaedit.features import extract_features
 from deltaedit.files import read_tensors, write_tensors
+from deltaedit.mapper import MapperConfig
 from deltaedit.mobilestylegan import MobileStyleGAN
 from deltaedit.packages import provide
 from deltaedit.pictures import average
 from deltaedit.record import digest
 from deltaedit.relevance import estimate_relevance
-from deltaedit.training import MapperTraining, train_mapper
+from deltaedit.training import QUICK, MapperTraining, train_mapper
 from deltaedit.worlds.faces.captions import SURE
 from deltaedit.worlds.faces.labels import ASKS, SEED, TRUNCATION, Look, agreement, first, read, target
 from deltaedit.worlds.faces.measured import Measure, landmarker, measure_pool, measures, soft_labels
 from deltaedit.worlds.faces.pool import FacePool, as_image, draw_pool, halved
 from deltaedit.worlds.faces.spread import Spread, auc, fit_spread
-from deltaedit.worlds.faces.train_clip import CONFIG, FaceClipTraining, embed_captions, train_clip
+from deltaedit.worlds.faces.train_clip import CONFIG, FaceClipTraining, embed_captions, even_out, train_clip
 from deltaedit.worlds.faces.train_head import HeadTraining, train_head
 from deltaedit.worlds.faces.words import ATTRIBUTES, PROMPTS, WORDINGS
-from deltaedit.worlds.train import MAPPER as RECIPE
 from deltaedit.worlds.train import rounded, write_card
 
 PARTS = ("pool", "labels", "clip", "domain")
 SHARDS = 31  # of 1024 faces
 WEIGHTS = Path(__file__).parent / "weights"
 CPU = torch.device("cpu")
+RECIPE = replace(QUICK, steps=3000, mapper=MapperConfig(hidden=160, last_activation=False))
 BATCH = 32  # pictures that CLIP looks at at a time
 
 
@@ -138,23 +139,30 @@ def make_clip(
     config: FaceClipTraining = FaceClipTraining(),
     model: dict[str, Any] = CONFIG,
     head: HeadTraining = HeadTraining(),
+    go_on: bool = False,
     device: torch.device = CPU,
 ) -> None:
-    """Train CLIP on all faces but the judge's, then its text head once more, and write it with its card."""
+    """Train CLIP on all faces but the judge's, then its text head once more, and write it with its card.
+
+    With ``go_on`` it begins with the weights that are in ``out``.
+    """
     size, longest = model["vision_cfg"]["image_size"], model["text_cfg"]["context_length"]
     embedded = embed_captions(labels, sentences, runs / "captions", config.seed, device, longest)
     parts = [halved(pool.read(shard, "picture")).split(256) for shard in range(pool.shards)]
     picture = torch.cat([average(part.float(), size).round().byte() for part in chain(*parts)])
     judged = [look for look in first(looks, "judge") if look.number < len(pool)]
     kept_out = [look.number for look in judged]
-    given = {"held_out": kept_out, "model": model, "device": device}
+    start = ClipEncoder.load(out / CLIP, device, sentences=sentences) if go_on else None
+    given = {"held_out": kept_out, "model": model, "start": start, "device": device}
     clip, log = train_clip(picture, labels, embedded, sentences, runs / "clip", config, **given)
-    with torch.inference_mode():
-        feature = torch.cat([clip.encode_image(as_image(part).to(device)) for part in picture.split(BATCH)])
     kept = torch.ones(len(picture), dtype=torch.bool)
     kept[kept_out] = False
-    shown = (feature.clone()[kept.to(device)], labels[kept].to(device), embedded[kept].to(device))
-    train_head(clip.model.text, clip.tokenizer, *shown, head)
+    visual, known = clip.model.visual, labels[kept].to(device)
+    with torch.no_grad():
+        parts = picture[kept].split(BATCH)
+        seen = torch.cat([visual(clip.preprocess(as_image(part).to(device))).float() for part in parts])
+    feature = even_out(visual, seen, known)
+    train_head(clip.model.text, clip.tokenizer, feature, known, embedded[kept].to(device), head)
     clip.save(out / CLIP)
     clip = ClipEncoder.load(out / CLIP, device, sentences=sentences)
     measured: dict[str, Any] = {"wordings": round(wordings(clip), 4), "wordings_asked": len(WORDINGS)}
@@ -172,8 +180,8 @@ def make_clip(
         device,
         log,
         data=f"{len(pool) - len(judged)} faces, {embedded.shape[1]} captions each; {seen}",
-        objective="contrastive, and attributes asked of the picture's feature; then the text head alone, towards the "
-        "partial effect of each attribute; the sentence encoder is locked",
+        objective="contrastive, and attributes asked of the picture's feature; then this is evened out, and the text head "
+        "alone is trained towards the partial effect of each attribute; the sentence encoder is locked",
         recipe=asdict(config) | {"model": model, "head": asdict(head)},
         measured=measured,
     )
@@ -216,6 +224,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--shards", type=int, default=SHARDS, help="of 1024 faces")
     parser.add_argument("--steps", type=int, default=FaceClipTraining.steps, help="of CLIP's training")
+    parser.add_argument("--go-on", action="store_true", help="CLIP goes on from the weights that are there")
     parser.add_argument("--download", action="store_true", help="get what others publish, where it is not here yet")
     arguments = parser.parse_args(argv)
     parts = PARTS if arguments.part == "all" else (arguments.part,)
@@ -230,7 +239,7 @@ def main(argv: list[str] | None = None) -> None:
             sentences = provide(MINILM, "faces", arguments.download)
         if "clip" in parts:
             config = FaceClipTraining(steps=arguments.steps)
-            make_clip(pool, labels, looks, runs, out, sentences, config, device=device)
+            make_clip(pool, labels, looks, runs, out, sentences, config, go_on=arguments.go_on, device=device)
         if "domain" in parts:
             make_domain(pool, generator, runs, out, sentences, device=device)
     except (ImportError, ValueError, FloatingPointError, OSError) as error:
