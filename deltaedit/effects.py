@@ -82,13 +82,16 @@ class EditScore:
 
 
 class Witness:
-    """A judge that remembers what pictures (n, 3, H, W), two or more, were like before they were edited."""
+    """A judge that remembers what pictures, two or more, were like before they were edited.
 
-    def __init__(self, judge: AnyJudge, image: Tensor) -> None:
-        if (n := len(image)) < 2:
-            raise ValueError(f"identity is measured against other pictures: give 2 or more, better 100. Got {n}.")
+    It is given the pictures (n, 3, H, W), or what ``look`` said of them.
+    """
+
+    def __init__(self, judge: AnyJudge, image: Tensor | tuple[Tensor, Tensor]) -> None:
         self.judge = judge
-        self.before, self.embedding = self.look(image)
+        if (n := len(image if isinstance(image, Tensor) else image[0])) < 2:
+            raise ValueError(f"identity is measured against other pictures: give 2 or more, better 100. Got {n}.")
+        self.before, self.embedding = self.look(image) if isinstance(image, Tensor) else image
         # Two samples that have nothing to do with each other: what identity is measured against.
         self.unlike = self.moved(self.before.roll(1, 0)).nanmean(0)
         self.apart = (self.embedding - self.embedding.roll(1, 0)).square().sum(1).mean()

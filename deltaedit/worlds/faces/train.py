@@ -24,9 +24,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from deltaedit.clip import ClipEncoder
-from deltaedit.domain import CLIP, GENERATOR, MAPPER, RELEVANCE
+from deltaedit.domain import CARD as DOMAIN
+from deltaedit.domain import CLIP, GENERATOR, MAPPER, RELEVANCE, Domain
 from deltaedit.download import MINILM, MOBILESTYLEGAN
-from deltaedit.features import extract_features
+from deltaedit.editor import Editor
+from deltaedit.features import SHARD, extract_features
 from deltaedit.files import read_tensors, write_tensors
 from deltaedit.mapper import MapperConfig
 from deltaedit.mobilestylegan import MobileStyleGAN
@@ -35,7 +37,9 @@ from deltaedit.pictures import average
 from deltaedit.record import digest
 from deltaedit.relevance import estimate_relevance
 from deltaedit.training import QUICK, MapperTraining, train_mapper
+from deltaedit.worlds.faces import edits
 from deltaedit.worlds.faces.captions import SURE
+from deltaedit.worlds.faces.judge import FaceJudge
 from deltaedit.worlds.faces.labels import ASKS, SEED, TRUNCATION, Look, agreement, first, read, target
 from deltaedit.worlds.faces.measured import Measure, landmarker, measure_pool, measures, soft_labels
 from deltaedit.worlds.faces.pool import FacePool, as_image, draw_pool, halved
@@ -45,7 +49,7 @@ from deltaedit.worlds.faces.train_head import HeadTraining, train_head
 from deltaedit.worlds.faces.words import ATTRIBUTES, PROMPTS, WORDINGS
 from deltaedit.worlds.train import rounded, write_card
 
-PARTS = ("pool", "labels", "clip", "domain")
+PARTS = ("pool", "labels", "clip", "domain", "measure")
 SHARDS = 31  # of 1024 faces
 WEIGHTS = Path(__file__).parent / "weights"
 CPU = torch.device("cpu")
@@ -180,8 +184,8 @@ def make_clip(
         device,
         log,
         data=f"{len(pool) - len(judged)} faces, {embedded.shape[1]} captions each; {seen}",
-        objective="contrastive, and attributes asked of the picture's feature; then this is evened out, and the text head "
-        "alone is trained towards the partial effect of each attribute; the sentence encoder is locked",
+        objective="contrastive, and attributes asked of the picture's feature; then this is evened out, and the text "
+        "head alone is trained towards the partial effect of each attribute; the sentence encoder is locked",
         recipe=asdict(config) | {"model": model, "head": asdict(head)},
         measured=measured,
     )
@@ -211,6 +215,38 @@ def make_domain(
     write_card(out, "mapper", device, mapper.history, data=data, objective=objective, recipe=recipe, measured=measured)
 
 
+def make_edits(generator: MobileStyleGAN, runs: Path, out: Path, device: torch.device = CPU) -> None:
+    """Tune gain and threshold by the judge, write them into ``domain.json``, and a card of how edits go with them.
+
+    Faces are drawn once; with other weights they are only edited again. A killed run goes on where it was.
+    """
+    start = time.perf_counter()
+    if not (out / DOMAIN).exists():
+        Domain.read(WEIGHTS).write(out)
+    editor, judge = Editor.from_pretrained(out, device), FaceJudge.load(device=device)
+    pool = draw_pool(generator, edits.SHARDS, runs / "held-out", edits.SEED, editor.domain.truncation)
+    trial = edits.Trial.on(editor, judge, pool, runs / "edits")
+    grid = edits.tune(trial.some(slice(edits.TUNING * SHARD)), judge.goals)
+    chosen = edits.best(grid)
+    setting = {name: chosen[name] for name in ("gain", "threshold")}
+    trial = edits.tuned(trial.some(slice(edits.TUNING * SHARD, None)), **setting)
+    measured = edits.score(trial, judge.goals)
+    trial.editor.domain.write(out)
+    write_card(
+        out,
+        "edits",
+        device,
+        [],
+        data=f"{len(trial.latent)} faces that no trainer saw, truncation {editor.domain.truncation}, "
+        f"{edits.FACES} for a prompt, of those that lack it; {edits.TUNING * SHARD} others to tune on; previews",
+        objective="gain and threshold: most edits reached of the settings that leave the same person",
+        recipe=setting | {"same_person_at_least": edits.KEPT, "further": edits.FURTHER},
+        seconds=round(time.perf_counter() - start, 1),
+        models=editor.identity["models"] | {"judge": edits.told_apart(judge)},
+        measured=measured | {"tuning": grid},
+    )
+
+
 def main(argv: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -232,7 +268,9 @@ def main(argv: list[str] | None = None) -> None:
     try:
         path = provide(MOBILESTYLEGAN, "faces", arguments.download) / GENERATOR
         generator = MobileStyleGAN.load(path, device).requires_grad_(False)
-        pool, looks = draw_pool(generator, arguments.shards, runs / "pool"), read()
+        looks = read()
+        if parts != ("measure",):
+            pool = draw_pool(generator, arguments.shards, runs / "pool")
         if {"labels", "clip"} & set(parts):
             labels = make_labels(pool, runs, out, looks, partial(landmarker, arguments.download))
         if {"clip", "domain"} & set(parts):
@@ -242,6 +280,8 @@ def main(argv: list[str] | None = None) -> None:
             make_clip(pool, labels, looks, runs, out, sentences, config, go_on=arguments.go_on, device=device)
         if "domain" in parts:
             make_domain(pool, generator, runs, out, sentences, device=device)
+        if "measure" in parts:
+            make_edits(generator, runs, out, device)
     except (ImportError, ValueError, FloatingPointError, OSError) as error:
         sys.exit(str(error))
 
