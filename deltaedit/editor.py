@@ -28,13 +28,15 @@ from deltaedit.pictures import Picture, resize, to_pil, to_tensor
 from deltaedit.recipes import Recipe, encode
 from deltaedit.relevance import relevance_mask
 from deltaedit.sentences import SENTENCES
-from deltaedit.style_space import AnyGenerator, sample_w
+from deltaedit.style_space import AnyGenerator, preview_size, sample_w
 
 if TYPE_CHECKING:
     from deltaedit.clip import ClipEncoder
 
 BATCH = 32  # pictures at a time, where the generator asks for no fewer
 REFINED = 2**20  # pixels that an inversion optimises at a time: 64 pictures of 128 px, one of 1024 px
+SKETCHED = 256  # pixels of the previews that it looks at instead, where the generator has them
+APART = 0.2  # what they pay for layers that differ: a generator that has previews learned from one w for all layers
 RANGE_SAMPLES = 4096  # for the range of each style channel
 
 
@@ -356,15 +358,19 @@ class Editor:
         image = picture if isinstance(picture, Tensor) else to_tensor(picture)
         with torch.no_grad():
             feature = self.clip.encode_image(image.to(self.device))  # refuses what is no picture
-            image = resize(image.to(self.device), self.generator.resolution)
+            image = resize(
+                image.to(self.device), (size := preview_size(self.generator, SKETCHED)) or self.generator.resolution
+            )
             if self.encoder is None:
                 w_plus = self.generator.w_avg.expand(len(image), self.generator.num_ws, -1)
             else:
                 w_plus = torch.cat([self.encoder(part) for part in image.split(BATCH)])
         if steps:
-            n, seen = max(1, REFINED // image[0, 0].numel()), self.clip.encode_image
+            n = 1 if size else max(1, REFINED // image[0, 0].numel())
+            given = {"features": self.clip.encode_image, "progress": progress, "size": size}
+            given["apart"] = APART if size else None
             parts = zip(image.split(n), w_plus.split(n), strict=True)
-            w_plus = torch.cat([refine(self.generator, *p, steps, features=seen, progress=progress) for p in parts])
+            w_plus = torch.cat([refine(self.generator, *part, steps, **given) for part in parts])
         latent = self.latent(w_plus, source)
         return replace(latent, image_feature=feature) if self.domain.photo_feature else latent
 

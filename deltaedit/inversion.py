@@ -15,9 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from deltaedit.devices import half_precision
+from deltaedit.devices import drawing_dtype, half_precision
 from deltaedit.e4e import Encoder, EncoderConfig
 from deltaedit.loop import descend, fit, learning_rate
+from deltaedit.pictures import resize
 from deltaedit.style_space import AnyGenerator, sample_w
 
 Features = Callable[[Tensor], Tensor]
@@ -132,6 +133,8 @@ def refine(
     patience: int = 20,
     least: float = 1e-3,
     progress: Progress | None = None,
+    size: int | None = None,
+    apart: float | None = None,
 ) -> Tensor:
     """Move ``w_plus`` so that the generator draws a picture more closely, step by step; the best of all is kept.
 
@@ -141,26 +144,36 @@ def refine(
         keep: what a squared unit away from the start costs: far away, edits work worse.
         features: what it must agree in beside pixels.
         patience: steps after which it ends early, if in none of them the best loss fell by a share of ``least``.
+        size: pixels of the previews that are compared, sooner, in place of whole pictures, with ``image`` at that size.
+        apart: what a squared unit costs by which layers go ways of their own; then all go one way together, and
+            ``keep`` is the price of that. None lets each layer go its own, as StyleGAN2 bears it.
     """
+    if size is not None:
+        image, dtype = resize(image, size), drawing_dtype(size, image.device)
     start, scale = w_plus.detach(), w_plus.detach().std().clamp(min=1e-3)
     moved = torch.zeros_like(start).requires_grad_()
-    optimizer = torch.optim.Adam([moved], lr=lr)
+    ways = [moved] if apart is None else [moved, torch.zeros_like(start[:, :1]).requires_grad_()]
+    prices = [keep] if apart is None else [apart, keep]
+    optimizer = torch.optim.Adam(ways, lr=lr)
     wanted = None if features is None else features(image).detach()
     look = features and (lambda picture: wanted if picture is image else features(picture))
     best, lowest, waited = start, float("inf"), 0
     for step in (bar := tqdm(range(steps), desc="inversion", disable=progress is not None)):
         if progress:
             progress(step / steps)
-        now = start + scale * moved
-        apart = distance(generator.synthesize(generator.styles(now), now), image, look)
-        loss = apart + keep * moved.square().mean()
+        now = start + scale * sum(ways)
+        s = generator.styles(now)
+        drawn = generator.synthesize(s, now) if size is None else generator.preview(s, size, now, dtype)
+        away = distance(drawn, image, look)
+        loss = away + sum(price * way.square().mean() for price, way in zip(prices, ways, strict=True))
         value = loss.item()
         waited = 0 if value < lowest * (1 - least) else waited + 1
         if value < lowest:
             best, lowest = now.detach(), value
-            bar.set_postfix(distance=f"{apart.item():.3f}", refresh=False)
+            bar.set_postfix(distance=f"{away.item():.3f}", refresh=False)
         if waited == patience:
             break
-        (moved.grad,) = torch.autograd.grad(loss * len(image), moved)
+        for way, gradient in zip(ways, torch.autograd.grad(loss * len(image), ways), strict=True):
+            way.grad = gradient
         optimizer.step()
     return best

@@ -38,7 +38,7 @@ Step = Callable[[torch.optim.Optimizer, int, torch.Generator], dict[str, Tensor]
 class FaceEncoderTraining:
     """How an encoder of faces is trained; distances of w are in units of its variance."""
 
-    steps: int = 4000  #: towards w alone
+    steps: int = 3000  #: towards w alone
     batch_size: int = 32
     lr: float = 1e-3  #: of Adam
     drawn_steps: int = 300  #: after these: towards w and what is drawn of it
