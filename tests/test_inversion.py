@@ -107,7 +107,8 @@ def test_previews_are_refined_and_layers_stay_near_each_other(mobile):
 def test_an_editor_inverts_by_previews_where_there_are_some(mobile, monkeypatch):
     monkeypatch.setattr("deltaedit.editor.SKETCHED", 10)
     encoder = Encoder(EncoderConfig(8, mobile.num_ws, 16, 8, code=8, rank=2), mobile.w_avg)
-    faces = Editor(mobile, FakeClip(), DeltaMapper(MapperConfig(mobile.layout.dims, DIM)), encoder=encoder)
+    config = MapperConfig(mobile.layout.dims, DIM, groups=mobile.layout.cuts)
+    faces = Editor(mobile, FakeClip(), DeltaMapper(config), encoder=encoder)
     sizes = []
     preview = mobile.preview
     monkeypatch.setattr(mobile, "preview", lambda s, size, *a: sizes.append(size) or preview(s, size, *a))

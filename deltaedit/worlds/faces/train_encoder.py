@@ -202,8 +202,10 @@ def likeness(editor: Editor, judge: FaceJudge, image: Tensor, steps: int = 0) ->
     """What inversion keeps of faces (B, 3, H, H), aligned, in [-1, 1]; ``steps`` as in ``Editor.invert``.
 
     Levels of 255 that a pixel is off; the share that the judge takes for the same person; the cosine of CLIP's image
-    features; how far the w of the layers are apart, in standard deviations of w; and seconds for each picture.
+    features; how far the w of the layers are apart, in standard deviations of w; and seconds for each picture. Where
+    the generator has previews of the size, all of it is of them.
     """
+    editor = editor.at(image.shape[-1])
     spread = sample_w(editor.generator, 4096).var(0).mean().sqrt()
     rows, start = [], time.perf_counter()
     for part in image.split(1):
