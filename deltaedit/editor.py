@@ -355,14 +355,19 @@ class Editor:
         return self.latent(self.generator.mapping(z.to(self.device), truncation), source)
 
     def invert(
-        self, picture: Tensor | Picture, steps: int = 0, aligned: bool = False, progress: Progress | None = None
+        self,
+        picture: Tensor | Picture,
+        steps: int | None = None,
+        aligned: bool = False,
+        progress: Progress | None = None,
     ) -> Latent:
         """Latent of a picture from outside, so that it can be edited: what the generator draws instead of it.
 
         Args:
             picture: what ``to_tensor`` takes, or a tensor (B, 3, H, W) in [-1, 1]; the centre square is what counts.
                 Where the domain has ``align``, it is the largest face, but a tensor is taken to be aligned.
-            steps: of optimisation at most after the encoder's look, for a closer likeness; needed without an encoder.
+            steps: of optimisation at most after the encoder's look, for a closer likeness; by default the domain's, and
+                needed without an encoder. Where the generator has previews, it is these that are compared.
             aligned: that the picture already is what ``faces.align`` would make of it.
             progress: see ``inversion.refine``.
 
@@ -370,6 +375,7 @@ class Editor:
             ValueError: if it is no picture, shows no face where one is looked for, or steps are needed.
             ImportError: if a face is looked for, and OpenCV is not installed.
         """
+        steps = self.domain.steps if steps is None else steps
         if steps < 0 or (self.encoder is None and steps == 0):
             raise ValueError(f"without an encoder, steps must be at least 1, better 300. Got {steps}.")
         source = {"picture": str(picture) if isinstance(picture, str | Path) else "given"}

@@ -112,8 +112,11 @@ def test_an_editor_inverts_by_previews_where_there_are_some(mobile, monkeypatch)
     sizes = []
     preview = mobile.preview
     monkeypatch.setattr(mobile, "preview", lambda s, size, *a: sizes.append(size) or preview(s, size, *a))
-    latent = faces.invert(Image.new("RGB", (40, 30), "red"), steps=3)
+    faces.domain = Domain(steps=3)
+    latent = faces.invert(Image.new("RGB", (40, 30), "red"))
     assert sizes == [16, 16, 16]
+    faces.invert(Image.new("RGB", (40, 30), "red"), steps=0)
+    assert len(sizes) == 3
     assert latent.tensor.shape == (1, 3, 32, 32)
     assert latent.w.shape == (1, mobile.num_ws, 8)
 
