@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,8 @@ import torch
 from test_sentences import SIZES, bert
 
 from deltaedit.clip import ClipEncoder
-from deltaedit.domain import CLIP, MAPPER, RELEVANCE
+from deltaedit.domain import CLIP, GENERATOR, MAPPER, RELEVANCE, Domain
+from deltaedit.editor import Editor
 from deltaedit.features import FeatureStore, extract_features
 from deltaedit.files import read_tensors, write_tensors
 from deltaedit.mapper import DeltaMapper, MapperConfig
@@ -21,6 +23,7 @@ from deltaedit.training import MapperTraining
 from deltaedit.worlds.faces import measured, train
 from deltaedit.worlds.faces.captions import content, vocabulary
 from deltaedit.worlds.faces.colours import hsv, lab
+from deltaedit.worlds.faces.judge import FaceJudge
 from deltaedit.worlds.faces.labels import ASKS, LETTERS, Look, agreement, first, latent, read, target
 from deltaedit.worlds.faces.measured import POINTS, SHAPES, measure_pool, measures, soft_labels
 from deltaedit.worlds.faces.pool import FacePool, Sketch, draw_pool
@@ -37,6 +40,9 @@ MODEL = {
     "text_cfg": {"context_length": 48, "hidden": 6},
 }
 RECIPE = FaceClipTraining(steps=8, batch_size=16, warmup=2, keep=4)
+RECALLED = FaceEncoderTraining(
+    steps=6, batch_size=8, drawn_steps=3, drawn_batch=4, width=8, channel_max=8, code=8, rank=2
+)
 
 
 @pytest.fixture(scope="module")
@@ -373,10 +379,16 @@ def test_all_parts_one_after_the_other(generator, sentences, tmp_path, monkeypat
     assert card["curve"][-1]["step"] == 5
     assert len(FeatureStore.open(next(tmp_path.glob("features-*")))) == 1024
 
-
-RECALLED = FaceEncoderTraining(
-    steps=6, batch_size=8, drawn_steps=3, drawn_batch=4, width=8, channel_max=8, code=8, rank=2
-)
+    generator = fit_preview(deepcopy(generator), (8, 16, 128), faces=2)
+    generator.save(out / GENERATOR)
+    shutil.copytree(sentences, out, dirs_exist_ok=True)
+    Domain(align=True).write(out)
+    monkeypatch.setattr(train, "INVERTED", (4, 2))
+    train.make_encoder(pool, generator, looks, tmp_path, out, FaceJudge.load(), RECALLED, steps=2)
+    assert Editor.from_pretrained(out).encoder.config.rank == 2
+    measured = json.loads((out / "encoder.card.json").read_text())["measured"]
+    assert [(measured[name]["faces"], measured[name]["steps"]) for name in ("encoded", "refined")] == [(4, 0), (2, 2)]
+    assert all(0 <= row["same_person"] <= 1 and -1 <= row["clip"] <= 1 for row in measured.values())
 
 
 def test_a_killed_training_of_an_encoder_goes_on_to_the_same(generator, pool, tmp_path):

@@ -41,9 +41,9 @@ class FaceEncoderTraining:
     steps: int = 3000  #: towards w alone
     batch_size: int = 32
     lr: float = 1e-3  #: of Adam
-    drawn_steps: int = 300  #: after these: towards w and what is drawn of it
-    drawn_batch: int = 8  #: half of the pool, half with layers that differ
-    drawn_lr: float = 2e-4
+    drawn_steps: int = 60  #: after these: towards w and what is drawn of it
+    drawn_batch: int = 4  #: half of the pool, half with layers that differ
+    drawn_lr: float = 1e-4
     offset: float = 0.3
     """Most that layers of the latter differ, in standard deviations of w; pictures break from .6 on."""
     latent: float = 0.3  #: weight of the squared distance to w, beside what is drawn
