@@ -21,7 +21,7 @@ from deltaedit import checkpoints, domains
 from deltaedit.devices import drawing_dtype
 from deltaedit.domain import CLIP, ENCODER, GENERATOR, MAPPER, RELEVANCE, Domain, check_fit, save_parts
 from deltaedit.e4e import E4E, Encoder
-from deltaedit.faces import align
+from deltaedit.faces import PLACE, align
 from deltaedit.files import fingerprint
 from deltaedit.inversion import Progress, refine
 from deltaedit.mapper import DeltaMapper, text_delta
@@ -36,8 +36,9 @@ if TYPE_CHECKING:
 
 BATCH = 32  # pictures at a time, where the generator asks for no fewer
 REFINED = 2**20  # pixels that an inversion optimises at a time: 64 pictures of 128 px, one of 1024 px
-SKETCHED = 256  # pixels of the previews that it looks at instead, where the generator has them
-APART = 0.2  # what they pay for layers that differ: a generator that has previews learned from one w for all layers
+SKETCHED = 128  # pixels of the previews that it looks at instead, where the generator has them
+NEAR = {"lr": 0.08, "keep": 0.005, "apart": 0.25, "weight": 5.0, "patience": 50}
+"""How it goes by them, see ``refine``: a generator that has previews learned from one w for all layers."""
 RANGE_SAMPLES = 4096  # for the range of each style channel
 
 
@@ -393,8 +394,8 @@ class Editor:
                 w_plus = torch.cat([self.encoder(part) for part in image.split(BATCH)])
         if steps:
             n = 1 if size else max(1, REFINED // image[0, 0].numel())
-            given = {"features": self.clip.encode_image, "progress": progress, "size": size}
-            given["apart"] = APART if size else None
+            given = {"features": self.clip.encode_image, "progress": progress, "size": size} | (NEAR if size else {})
+            given["window"] = PLACE if size and self.domain.align else None
             parts = zip(image.split(n), w_plus.split(n), strict=True)
             w_plus = torch.cat([refine(self.generator, *part, steps, **given) for part in parts])
         latent = self.latent(w_plus, source)

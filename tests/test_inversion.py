@@ -13,7 +13,7 @@ from deltaedit.domain import Domain
 from deltaedit.e4e import E4E, E4EConfig, Encoder, EncoderConfig, load_encoder
 from deltaedit.editor import Editor
 from deltaedit.files import write_tensors
-from deltaedit.inversion import EncoderTraining, refine, train_encoder
+from deltaedit.inversion import EncoderTraining, inside, refine, train_encoder
 from deltaedit.mapper import DeltaMapper, MapperConfig
 from deltaedit.mobilestylegan import MobileConfig, MobileStyleGAN, fit_preview
 from deltaedit.pictures import resize
@@ -102,6 +102,14 @@ def test_previews_are_refined_and_layers_stay_near_each_other(mobile):
     free, near, alone = found(None), found(1.0), found(1e4)
     assert max(free[0], near[0]) < 0.8 * before
     assert alone[1] < near[1] < free[1]
+    corner = (0.0, 0.0, 0.5, 0.25)
+    assert inside(image, corner).shape == (1, 3, 4, 8)
+    code = refine(mobile, image, start, 30, lr=0.05, size=16, apart=1.0, window=corner)
+    again = mobile.preview(mobile.styles(code), 16)
+    assert (
+        inside(again - image, corner).abs().mean()
+        < inside(mobile.preview(mobile.styles(start), 16) - image, corner).abs().mean()
+    )
 
 
 def test_an_editor_inverts_by_previews_where_there_are_some(mobile, monkeypatch):

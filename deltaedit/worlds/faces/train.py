@@ -53,8 +53,8 @@ SHARDS = 31  # of 1024 faces
 WEIGHTS = Path(__file__).parent / "weights"
 CPU = torch.device("cpu")
 BATCH = 32  # pictures that CLIP looks at at a time
-INVERTED = (200, 24)  # held-out faces that an encoder is measured on, alone and with optimisation
-STEPS = 60  # of that
+INVERTED = (200, 6)  # held-out faces that an encoder is measured on, alone and with optimisation
+STEPS = 100  # of that
 
 
 def make_labels(
