@@ -21,7 +21,7 @@ from deltaedit import checkpoints, domains
 from deltaedit.devices import drawing_dtype
 from deltaedit.domain import CLIP, ENCODER, GENERATOR, MAPPER, RELEVANCE, Domain, check_fit, save_parts
 from deltaedit.e4e import E4E, Encoder
-from deltaedit.faces import align
+from deltaedit.faces import PLACE, align
 from deltaedit.files import fingerprint
 from deltaedit.inversion import Progress, refine
 from deltaedit.mapper import DeltaMapper, text_delta
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 BATCH = 32  # pictures at a time, where the generator asks for no fewer
 REFINED = 2**20  # pixels that an inversion optimises at a time: 64 pictures of 128 px, one of 1024 px
+SKETCHED = 128  # pixels of the previews that it looks at instead, where the generator has them
+NEAR = {"lr": 0.08, "keep": 0.005, "apart": 0.25, "weight": 5.0, "patience": 50}
+"""How it goes by them, see ``refine``: a generator that has previews learned from one w for all layers."""
 RANGE_SAMPLES = 4096  # for the range of each style channel
 
 
@@ -353,14 +356,19 @@ class Editor:
         return self.latent(self.generator.mapping(z.to(self.device), truncation), source)
 
     def invert(
-        self, picture: Tensor | Picture, steps: int = 0, aligned: bool = False, progress: Progress | None = None
+        self,
+        picture: Tensor | Picture,
+        steps: int | None = None,
+        aligned: bool = False,
+        progress: Progress | None = None,
     ) -> Latent:
         """Latent of a picture from outside, so that it can be edited: what the generator draws instead of it.
 
         Args:
             picture: what ``to_tensor`` takes, or a tensor (B, 3, H, W) in [-1, 1]; the centre square is what counts.
                 Where the domain has ``align``, it is the largest face, but a tensor is taken to be aligned.
-            steps: of optimisation at most after the encoder's look, for a closer likeness; needed without an encoder.
+            steps: of optimisation at most after the encoder's look, for a closer likeness; by default the domain's, and
+                needed without an encoder. Where the generator has previews, it is these that are compared.
             aligned: that the picture already is what ``faces.align`` would make of it.
             progress: see ``inversion.refine``.
 
@@ -368,6 +376,7 @@ class Editor:
             ValueError: if it is no picture, shows no face where one is looked for, or steps are needed.
             ImportError: if a face is looked for, and OpenCV is not installed.
         """
+        steps = self.domain.steps if steps is None else steps
         if steps < 0 or (self.encoder is None and steps == 0):
             raise ValueError(f"without an encoder, steps must be at least 1, better 300. Got {steps}.")
         source = {"picture": str(picture) if isinstance(picture, str | Path) else "given"}
@@ -376,15 +385,19 @@ class Editor:
         image = picture if isinstance(picture, Tensor) else to_tensor(picture)
         with torch.no_grad():
             feature = self.clip.encode_image(image.to(self.device))  # refuses what is no picture
-            image = resize(image.to(self.device), self.generator.resolution)
+            image = resize(
+                image.to(self.device), (size := preview_size(self.generator, SKETCHED)) or self.generator.resolution
+            )
             if self.encoder is None:
                 w_plus = self.generator.w_avg.expand(len(image), self.generator.num_ws, -1)
             else:
                 w_plus = torch.cat([self.encoder(part) for part in image.split(BATCH)])
         if steps:
-            n, seen = max(1, REFINED // image[0, 0].numel()), self.clip.encode_image
+            n = 1 if size else max(1, REFINED // image[0, 0].numel())
+            given = {"features": self.clip.encode_image, "progress": progress, "size": size} | (NEAR if size else {})
+            given["window"] = PLACE if size and self.domain.align else None
             parts = zip(image.split(n), w_plus.split(n), strict=True)
-            w_plus = torch.cat([refine(self.generator, *p, steps, features=seen, progress=progress) for p in parts])
+            w_plus = torch.cat([refine(self.generator, *part, steps, **given) for part in parts])
         latent = self.latent(w_plus, source)
         return replace(latent, image_feature=feature) if self.domain.photo_feature else latent
 

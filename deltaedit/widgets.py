@@ -42,7 +42,7 @@ class EditorWidget(iw.VBox):
 
     Args:
         judge, prompts: see ``Session``; it is where everything stands, the attribute ``session``.
-        steps: of optimisation for a picture from outside; by default none where there is an encoder, else 100.
+        steps: of optimisation for a picture from outside; by default the domain's, or 100 where there is no encoder.
         folder: where pictures and recipes are saved.
         size: of the edited picture on the screen, in pixels.
 
@@ -249,7 +249,8 @@ class EditorWidget(iw.VBox):
 
     def _invert(self, content: bytes, overtaken: Callable[..., bool]) -> str:
         editor, steps = self.session.editor, self._steps
-        if steps is None and (steps := 0 if editor.encoder else STEPS):
+        if steps is None and not editor.encoder:
+            steps = STEPS
             self._say(f"This domain has no encoder: the picture is found in {steps} steps of optimisation.")
 
         def progress(share: float) -> None:

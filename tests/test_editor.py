@@ -224,6 +224,8 @@ def test_domain_folder(editor, tmp_path):
         {"raw_threshold": 1},
         {"photo_feature": "no"},
         {"align": 1},
+        {"steps": -1},
+        {"steps": 0.5},
     ],
 )
 def test_a_domain_card_must_make_sense(tmp_path, values):

@@ -43,6 +43,7 @@ class Judge(nn.Module):
         super().__init__()
         self.world, self.config = world, config
         self.names, self.binary, self.identity = world.table.names, world.table.binary, world.identity
+        self.choice = world.table.choice
         w = config.width
         blocks: list[nn.Module] = [nn.Conv2d(3, w, 5, 2, 2), nn.BatchNorm2d(w), nn.ReLU()]
         for a, b in ((w, 2 * w), (2 * w, 4 * w), (4 * w, 4 * w)):

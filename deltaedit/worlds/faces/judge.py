@@ -240,6 +240,7 @@ class FaceJudge(nn.Module):
 
     names = NAMES
     binary = (*THINGS, *MOODS)
+    choice = ("hair_color",)  #: of several, one
     identity = ("man", "age", "skin")
     kept = ("man", "age", "skin", "background")  #: what an edit should leave alone which does not name them
 

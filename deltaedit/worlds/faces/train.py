@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from deltaedit.clip import ClipEncoder
 from deltaedit.domain import CARD as DOMAIN
-from deltaedit.domain import CLIP, GENERATOR, MAPPER, RELEVANCE, Domain
+from deltaedit.domain import CLIP, ENCODER, GENERATOR, MAPPER, RELEVANCE, Domain
 from deltaedit.download import MINILM, MOBILESTYLEGAN
 from deltaedit.editor import Editor
 from deltaedit.features import SHARD, extract_features
@@ -45,16 +45,19 @@ from deltaedit.worlds.faces.measured import Measure, landmarker, measure_pool, m
 from deltaedit.worlds.faces.pool import FacePool, as_image, draw_pool, halved
 from deltaedit.worlds.faces.spread import Spread, auc, fit_spread
 from deltaedit.worlds.faces.train_clip import CONFIG, FaceClipTraining, embed_captions, even_out, train_clip
+from deltaedit.worlds.faces.train_encoder import FaceEncoderTraining, likeness, train_encoder
 from deltaedit.worlds.faces.train_head import HeadTraining, train_head
 from deltaedit.worlds.faces.words import ATTRIBUTES, PROMPTS, WORDINGS
 from deltaedit.worlds.train import rounded, write_card
 
-PARTS = ("pool", "labels", "clip", "domain", "measure")
+PARTS = ("pool", "labels", "clip", "domain", "encoder", "measure")
 SHARDS = 31  # of 1024 faces
 WEIGHTS = Path(__file__).parent / "weights"
 CPU = torch.device("cpu")
 RECIPE = replace(QUICK, steps=3000, mapper=MapperConfig(hidden=160, last_activation=False))
 BATCH = 32  # pictures that CLIP looks at at a time
+INVERTED = (200, 6)  # held-out faces that an encoder is measured on, alone and with optimisation
+STEPS = 100  # of that
 
 
 def make_labels(
@@ -247,6 +250,34 @@ def make_edits(generator: MobileStyleGAN, runs: Path, out: Path, device: torch.d
     )
 
 
+def make_encoder(
+    pool: FacePool,
+    generator: MobileStyleGAN,
+    looks: list[Look],
+    runs: Path,
+    out: Path,
+    judge: FaceJudge,
+    config: FaceEncoderTraining = FaceEncoderTraining(),
+    steps: int = STEPS,
+) -> None:
+    """Train the encoder of photos on all faces but the judge's, and write it with its card: what is kept of these."""
+    asked = [look.number for look in first(looks, "judge") if look.number < len(pool)]
+    editor, place = Editor.from_pretrained(out, generator.w_avg.device), runs / "encoder"
+    given = {"features": editor.clip.encode_image, "held_out": asked}
+    editor.encoder, log = train_encoder(pool, generator, place, config, **given)
+    editor.encoder.save(out / ENCODER)
+    editor = Editor.from_pretrained(out, generator.w_avg.device)
+    measured: dict[str, Any] = {}
+    for name, n, most in zip(("encoded", "refined"), INVERTED, (0, steps), strict=True):
+        image = as_image(pool.rows(asked[:n], "picture"))
+        measured[name] = {**rounded(likeness(editor, judge, image, most)), "faces": len(image), "steps": most}
+    seen = config.steps * config.batch_size + config.drawn_steps * config.drawn_batch
+    data = f"{len(pool) - len(asked)} faces, disturbed as photos are; seen: {seen}"
+    objective = "the w that faces were drawn from; then what is drawn, too: pixels at every scale, CLIP's image feature"
+    recipe = asdict(config)
+    write_card(out, "encoder", editor.device, log, data=data, objective=objective, recipe=recipe, measured=measured)
+
+
 def main(argv: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -280,6 +311,8 @@ def main(argv: list[str] | None = None) -> None:
             make_clip(pool, labels, looks, runs, out, sentences, config, go_on=arguments.go_on, device=device)
         if "domain" in parts:
             make_domain(pool, generator, runs, out, sentences, device=device)
+        if "encoder" in parts:
+            make_encoder(pool, generator, looks, runs, out, FaceJudge.load(device=device))
         if "measure" in parts:
             make_edits(generator, runs, out, device)
     except (ImportError, ValueError, FloatingPointError, OSError) as error:
