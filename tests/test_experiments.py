@@ -281,8 +281,8 @@ def test_a_table_of_other_weights_is_left_out_and_says_so(tmp_path, capsys):
 def test_the_best_knob_leaks_least_of_those_that_get_there():
     nan = math.nan
 
-    def rows_of(variant, leaked, success):
-        about = {"question": "method", "variant": variant, "seed": 0, "strength": ""}
+    def rows_of(variant, leaked, success, question="knob"):
+        about = {"question": question, "variant": variant, "seed": 0, "strength": ""}
         leaked = leaked if isinstance(leaked, tuple) else (leaked,) * 3
         numbers = {"leakage at 80 % success": leaked, "best success": (success,) * 3}
         return [
@@ -298,4 +298,17 @@ def test_the_best_knob_leaks_least_of_those_that_get_there():
         *rows_of("search, 1", nan, 0.4),
         *rows_of("search, 2", nan, 0.6),
     ]
-    assert experiments.best_knobs(table, 80) == {"ours": "ours, 0.2", "search": "search, 2"}
+    compared = [*rows_of("ours", 0.1, 0.9, "method"), *rows_of("search, 1", 0.1, 0.9, "method")]
+    compared += rows_of("plain", 0.1, 0.9, "method")  # what is compared says nothing of knobs
+    wanted = {"ours": "ours, 0.2", "search": "search, 2", "plain": "plain"}
+    assert experiments.best_knobs(table + compared, 80) == wanted
+    assert experiments.best_knobs(compared, 80) == {"ours": "ours", "search": "search, 1", "plain": "plain"}
+
+
+def test_knobs_are_chosen_once_and_on_pictures_that_are_not_compared():
+    method, knob = (experiments.choose([question]) for question in ("method", "knob"))
+    many = {one.variant for one in method} - {"random direction"}
+    assert {one.variant for one in knob} == many
+    assert all(one.once and one.parameters["tuning"] for one in knob)
+    assert not any("tuning" in one.parameters for one in GRID if one.question != "knob")
+    assert len(experiments.plan(knob, seeds=(0, 1))) == len(knob)
