@@ -61,7 +61,7 @@ PUBLISHED: dict[str, tuple[Published, ...]] = {
     ),
     "pitch": (Published("chunkmogrify_pitch.npy", CHUNKMOGRIFY, "face looking down", "face looking up"),),
 }
-"""By attribute, what was published for it. Which way each goes was asked of a judge of faces, see ``stands_for``."""
+"""By attribute, what was published for it. Which way each goes was asked of a judge of faces, see ``effects.rises``."""
 
 
 def find_direction(file: str) -> Path | None:
@@ -95,6 +95,17 @@ def read_direction(path: str | Path) -> Tensor:
     if not direction.isfinite().all() or not direction.any():
         raise ValueError(f"{path} must hold finite numbers, not all of them zero: fetch it again.")
     return direction.float()
+
+
+def toward(prompt: str) -> Tensor | None:
+    """The direction that goes towards a prompt, the first whose file is here; None where there is none.
+
+    Errors are those of ``read_direction``.
+    """
+    for one in (one for many in PUBLISHED.values() for one in many):
+        if (sign := one.toward(prompt)) and (path := find_direction(one.file)) is not None:
+            return sign * read_direction(path)
+    return None
 
 
 def on_layers(direction: Tensor, num_ws: int, first: int = 0, stop: int = LAYERS) -> Tensor:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from deltaedit import domains
 from deltaedit.baselines import (
@@ -191,6 +192,25 @@ def compare(
     }
     dear = kept(runs / f"styleclip-{sizes}.json", three)
     return {"directions": directions, "styleclip": {**dear, "steps": steps, "batches": batches}}
+
+
+@torch.no_grad()
+def side_by_side(
+    editor: Editor, judge: FaceJudge, latent: Latent, attribute: str, found: Judged, n: int = 2
+) -> list[Tensor]:
+    """The first ``n`` faces that lack an attribute, each as drawn, edited by DeltaEdit and along the direction.
+
+    With the knobs and strengths of ``found``, which ``compare`` gave; nothing where the direction's file is not here.
+    """
+    prompt, methods = ATTRIBUTES[attribute][0], found["methods"]
+    theirs = published(editor, attribute).get(methods["published direction"]["knob"])
+    if theirs is None:
+        return []
+    (goal,) = (goal for goal in judge.goals if goal.prompt == prompt)
+    few, images = latent[Witness(judge, latent.tensor).counts(goal).nonzero()[:n, 0]], []
+    for name, edit in (("DeltaEdit", ours(editor)[methods["DeltaEdit"]["knob"]]), ("published direction", theirs)):
+        images.append(edit(few, prompt).with_strength(methods[name]["strength"]).tensor)
+    return list(torch.stack([few.tensor, *images], dim=1).flatten(0, 1))
 
 
 def less(directions: Mapping[str, Judged], level: float = LEVELS[-1]) -> dict[str, str]:
