@@ -38,7 +38,7 @@ def test_what_is_told_compares_at_equal_success():
     [
         (OURS, THEIRS, "less"),
         (THEIRS, OURS, "more"),
-        (OURS, OURS, "as much"),
+        (OURS, OURS, "undecided"),
         (OURS, NEVER, "alone"),
         (NEVER, OURS, "not reached"),
         (NEVER, NEVER, "neither gets there"),

@@ -216,7 +216,7 @@ def side_by_side(
 def less(directions: Mapping[str, Judged], level: float = LEVELS[-1]) -> dict[str, str]:
     """By attribute, whether DeltaEdit leaks "less" than the published direction at equal success, "more", or neither.
 
-    Neither, "as much", where the interval of the difference holds 0; "alone" where only one of the two gets there.
+    Neither, "undecided", where the interval of the difference holds 0; "alone" where only one of the two gets there.
     """
     words, at = {}, f"at {100 * level:g} %"
     for name, found in directions.items():
@@ -226,7 +226,7 @@ def less(directions: Mapping[str, Judged], level: float = LEVELS[-1]) -> dict[st
             words[name] = {(True, False): "alone", (False, True): "not reached"}.get(reached, "neither gets there")
             continue
         beyond = measured(found, "methods", "published direction", at, "beyond")
-        words[name] = "less" if beyond.low > 0 else "more" if beyond.high < 0 else "as much"
+        words[name] = "less" if beyond.low > 0 else "more" if beyond.high < 0 else "undecided"
     return words
 
 
