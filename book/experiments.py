@@ -115,9 +115,8 @@ METHODS: tuple[Experiment, ...] = (
 """Methods have knobs: the best value of each should lie within its range, not at an end."""
 
 KNOBS: dict[str, Any] = {"tuning": True, "n_judged": 240}
-"""Where knobs are chosen: on pictures that no method is compared on, and with mappers of half the length."""
+"""Where knobs are chosen: on pictures that no method is compared on."""
 FEWER: dict[str, dict[str, Any]] = {
-    "global directions": {"n_latents": 16},  # those that ship
     "latent optimization": {"n_judged": 24},
     "latent mapper": {"n_judged": 48, "goals": 3},  # it trains for each goal
 }
@@ -131,7 +130,7 @@ def tuning(experiments: Sequence[Experiment]) -> tuple[Experiment, ...]:
     """
     many = Counter(map(_method, (one.variant for one in experiments)))
     return tuple(
-        Experiment("knob", one.variant, {**one.parameters, **KNOBS, **FEWER.get(name, {})}, once=True)
+        Experiment("knob", one.variant, {**one.parameters, **KNOBS, **FEWER.get(name, {})}, one.full, once=True)
         for one in experiments
         if many[name := _method(one.variant)] > 1
     )
@@ -470,20 +469,29 @@ def summary(
 
 
 def best_knobs(table: list[dict[str, Any]], level: int) -> dict[str, str]:
-    """By method, the variant whose knob is best at a share of success, in per cent, on pictures that are not compared.
+    """By method, the variant whose knob is best at a share of success, in per cent: see ``effects.best_knob``.
 
-    See ``effects.best_knob``. The question "knob" has these pictures; a method of which it has none is taken as it
-    comes first.
+    It is best on pictures that are not compared, those of the question "knob", whose rows ``table`` may have. Of
+    methods that are not ``tuned`` there it is the best on those that are, which favours them.
     """
-    leaked, success = (summary(table, "knob", name) for name in (f"leakage at {level} % success", "best success"))
-    tried: dict[str, dict[str, tuple[Interval, Interval]]] = {}
-    for variant, x in leaked.items():
-        tried.setdefault(_method(variant), {})[variant] = x, success[variant]
-    first: dict[str, str] = {}
-    for row in table:
-        if row["question"] == "method":
-            first.setdefault(_method(row["variant"]), row["variant"])
-    return first | {method: best_knob(tried[method]) for method in first if method in tried}
+    table = list(table)
+    apart, found = tuned(table), {}
+    for question in ("method", "knob"):
+        names = f"leakage at {level} % success", "best success"
+        leaked, success = (summary(table, question, name) for name in names)
+        tried: dict[str, dict[str, tuple[Interval, Interval]]] = {}
+        for variant, x in leaked.items():
+            if question == "method" or _method(variant) in apart:
+                tried.setdefault(_method(variant), {})[variant] = x, success[variant]
+        found |= {method: best_knob(variants) for method, variants in tried.items()}
+    return found
+
+
+def tuned(table: Iterable[dict[str, Any]]) -> set[str]:
+    """The methods of which every variant has been run where knobs are chosen."""
+    there = {row["variant"] for row in table if row["question"] == "knob"}
+    wanted = {one.variant for one in GRID if one.question == "knob"}
+    return set(map(_method, wanted)) - set(map(_method, wanted - there))
 
 
 def main(argv: list[str] | None = None) -> None:
