@@ -12,7 +12,18 @@ HOUSE = (  # from the top; what is not named is a network, such as another archi
     {"show", "sliders", "session", "widgets", "web"},
     {"alignment", "metrics", "effects", "baselines"},
     {"train", "features", "training", "loop", "relevance", "inversion", "editor", "recipes"},
-    {"domains", "download", "convert", "domain", "remote", "packages", "faces", "official", "checkpoints"},
+    {
+        "domains",
+        "download",
+        "convert",
+        "domain",
+        "remote",
+        "packages",
+        "faces",
+        "official",
+        "directions",
+        "checkpoints",
+    },
     {"style_space", "stylegan2", "mobilestylegan", "clip", "sentences", "mapper", "e4e"},  # NETWORKS
     {"devices", "pictures", "files", "record", "_torchvision"},
 )
