@@ -315,18 +315,12 @@ def test_dark_pages_show_the_dark_rendering(tmp_path: Path):
     assert {path.name for path in (html / "_images").iterdir()} == {f"{name}.webp", f"{name}-dark.webp", "0abc.webp"}
 
 
-def png(pixels: np.ndarray) -> str:
-    """A picture in base64."""
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return b64encode(file.getvalue()).decode()
-
-
 def test_what_is_published_is_small_and_whole(tmp_path: Path):
     said = new_output("display_data", {"text/plain": "3"}, metadata={"scrapbook": {"name": "n"}})
-    photo = png(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8))
+    noise = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    photo, flat = (b64encode(png(Image.fromarray(x))).decode() for x in (noise, np.zeros_like(noise)))
     shown = new_output("display_data", {"image/png": photo, "text/plain": "a figure"}, metadata={DARK: photo})
-    drawn = new_output("display_data", {"image/png": png(np.zeros((40, 60, 3), np.uint8))})
+    drawn = new_output("display_data", {"image/png": flat})
     loud = new_output("stream", name="stderr", text="100%")
     hidden = new_code_cell("x", metadata={"tags": ["remove-output"]}, outputs=[said, loud, drawn])
     copy = notebook(new_markdown_cell("# Faces"), new_code_cell("y", outputs=[shown, drawn, said]), hidden)
