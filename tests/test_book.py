@@ -318,7 +318,7 @@ def test_dark_pages_show_the_dark_rendering(tmp_path: Path):
 def test_what_is_published_is_small_and_whole(tmp_path: Path):
     said = new_output("display_data", {"text/plain": "3"}, metadata={"scrapbook": {"name": "n"}})
     noise = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
-    photo, flat = (b64encode(png(Image.fromarray(x))).decode() for x in (noise, np.zeros_like(noise)))
+    photo, flat = (b64encode(png(x)).decode() for x in (noise, np.zeros_like(noise)))
     shown = new_output("display_data", {"image/png": photo, "text/plain": "a figure"}, metadata={DARK: photo})
     drawn = new_output("display_data", {"image/png": flat})
     loud = new_output("stream", name="stderr", text="100%")

@@ -24,3 +24,8 @@ EXAMPLES = Examples.of(
 )
 ASKED = tuple(dict.fromkeys(prompt for prompt, neutral, _ in PROMPTS if neutral == "face"))
 """What can be asked of any face."""
+SHEET = (
+    *("smiling face", "serious face", "face with glasses", "face with sunglasses", "face with a beard", "child's face"),
+    *("old face", "female face", "face with blond hair", "face with curly hair", "face with bangs", "face with a hat"),
+)
+"""For the sheet that is looked at: what people ask first, also where it goes badly."""
