@@ -389,3 +389,16 @@ def test_another_package_is_refused(tmp_path):
             train_judge.taken_out(tmp_path / "broken.tgz")
     with pytest.raises(SystemExit, match="should be sha256"):
         train_judge.main([str(other)])
+
+
+def test_what_can_be_taken_off_has_two_goals(judge):
+    there, gone = judge.there_and_gone("glasses")
+    assert (there.prompt, gone.prompt) == ("face with glasses", "face without glasses")
+    read = judge.read(torch.zeros(2, 3, 64, 64))
+    assert torch.equal(there.reached(read), ~gone.reached(read))
+    with pytest.raises(KeyError):
+        judge.there_and_gone("hat")
+
+
+def test_of_no_pictures_nothing_is_read(judge):
+    assert [len(part) for part in judge.look(torch.zeros(0, 3, 64, 64))] == [0, 0]
