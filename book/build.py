@@ -292,8 +292,8 @@ def smaller(data: dict[str, str]) -> None:
         Image.open(io.BytesIO(b64decode(match[1]))).save(file, "WEBP", quality=WEBP)
         return f"data:image/webp;base64,{b64encode(file.getvalue()).decode()}"
 
-    if html := data.get("text/html"):
-        data["text/html"] = re.sub(r"data:image/webp;base64,([\w+/=]+)", again, "".join(html))
+    for mime in [mime for mime in data if mime.endswith("text/html")]:  # what is glued has a longer name
+        data[mime] = re.sub(r"data:image/webp;base64,([\w+/=]+)", again, "".join(data[mime]))
 
 
 def output_faults(notebook: nbformat.NotebookNode) -> list[str]:
