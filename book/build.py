@@ -58,7 +58,7 @@ ROOT = Path(__file__).resolve().parents[1]
 JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
 ELSEWHERE = {name: str(ROOT / "_build/quick" / name) for name in ("figures", "runs")}  # what `--quick` writes
 PUBLISHED = "figures/published"  # runs of pages that take what others publish, for who cannot get it
-JPEG, WEBP = 82, 50  # the quality of photographs and of readers' sliders in them
+JPEG, WEBP = 76, 40  # the quality of photographs and of readers' sliders in them
 CELL_MINUTES = 20  # no cell takes five on two quiet cores; one that hangs must not hang the build
 WIDGET = "application/vnd.jupyter.widget-view+json"
 # Names of figures, equations and sections: where they are given, and where they are referred to.
