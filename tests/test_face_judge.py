@@ -483,3 +483,16 @@ def test_a_picture_without_a_face_is_read_all_the_same(judge, image):
 def test_what_is_no_picture_is_refused_by_the_judge(judge):
     with pytest.raises(ValueError, match="B, 3, H, W"):
         judge.look(torch.zeros(1, 1, 64, 64))
+
+
+def test_what_can_be_taken_off_has_two_goals(judge):
+    there, gone = judge.there_and_gone("glasses")
+    assert (there.prompt, gone.prompt) == ("face with glasses", "face without glasses")
+    read = judge.read(torch.zeros(2, 3, 64, 64))
+    assert torch.equal(there.reached(read), ~gone.reached(read))
+    with pytest.raises(KeyError):
+        judge.there_and_gone("hat")
+
+
+def test_of_no_pictures_nothing_is_read(judge):
+    assert [len(part) for part in judge.look(torch.zeros(0, 3, 64, 64))] == [0, 0]

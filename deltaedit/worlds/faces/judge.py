@@ -276,6 +276,8 @@ class FaceJudge(nn.Module):
     @torch.no_grad()
     def look(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """What ``read`` says of pictures, and the recogniser's descriptors (B, 128), for ``same_person``."""
+        if not len(image):
+            return image.new_zeros(0, len(NAMES)), image.new_zeros(0, 128)
         batches = tqdm(image.split(BATCH), desc=f"judging {len(image)} faces", delay=2, leave=False)
         read, descriptor = zip(*(self._look(batch)[:2] for batch in batches), strict=True)
         return torch.cat(read), torch.cat(descriptor)
