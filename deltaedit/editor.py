@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import warnings
@@ -28,7 +29,7 @@ from deltaedit.pictures import Picture, resize, to_pil, to_tensor
 from deltaedit.recipes import Recipe, encode
 from deltaedit.relevance import relevance_mask
 from deltaedit.sentences import SENTENCES
-from deltaedit.style_space import AnyGenerator, sample_w
+from deltaedit.style_space import AnyGenerator, preview_size, sample_w
 
 if TYPE_CHECKING:
     from deltaedit.clip import ClipEncoder
@@ -155,6 +156,10 @@ class Edit(Pictures):
         """The targets in one line."""
         return " + ".join(self.prompts)
 
+    def at(self, size: int | None) -> Edit:
+        """The same edit, drawn as ``Editor.at`` says."""
+        return replace(self, editor=self.editor.at(size))
+
     def with_strength(self, strength: float | Sequence[float]) -> Edit:
         """The same edit, farther or less far; neither mapper nor CLIP runs again.
 
@@ -236,6 +241,7 @@ class Editor:
         self.generator, self.clip, self.mapper, self.domain = generator.eval(), clip, mapper.eval(), domain
         self.relevance = None if relevance is None else relevance.to(self.device)
         self.home: str | None = None  # what from_pretrained found it by
+        self.size: int | None = None  # of the previews that are drawn in place of pictures, see ``at``
         self._text: dict[str, Tensor] = {}  # features of the prompts so far
 
     @property
@@ -306,6 +312,20 @@ class Editor:
         models = {"generator": self.generator, "clip": self.clip, "mapper": self.mapper}
         save_parts(Path(folder), **models, relevance=self.relevance, encoder=self.encoder)
         self.domain.write(folder)  # last: without it the folder is no domain yet
+
+    def at(self, size: int | None) -> Editor:
+        """The same editor, with previews in place of pictures: the smallest from ``size`` px on, in a part of the time.
+
+        It is an editor like any other: what is looked at many times, or judged, is drawn by it. Where the generator has
+        no such previews its pictures stay as they are; with None they are whole again. The models are shared.
+
+        >>> editor = Editor.from_pretrained("portraits")
+        >>> editor.at(256).sample(seed=7).image.size
+        (128, 128)
+        """
+        other = copy.copy(self)
+        other.size = None if size is None else preview_size(self.generator, size)
+        return other
 
     @torch.no_grad()
     def sample(
@@ -378,10 +398,15 @@ class Editor:
 
     @torch.no_grad()
     def draw(self, s: Tensor, w: Tensor) -> Tensor:
-        """Pictures (B, 3, H, W) of style codes, with the generator's fixed noise; large ones in half precision."""
-        batch = min(BATCH, self.generator.batch_size)
+        """Pictures (B, 3, H, W) of style codes, with the generator's fixed noise; large ones in half precision.
+
+        They are previews where ``at`` says so.
+        """
+        batch, size = min(BATCH, self.generator.batch_size), self.size
         dtype = drawing_dtype(self.generator.resolution, self.device)
         parts = zip(s.split(batch), w.split(batch), strict=True)
+        if size:
+            return torch.cat([self.generator.preview(s, size, w, dtype) for s, w in parts])
         return torch.cat([self.generator.synthesize(*part, dtype=dtype) for part in parts])
 
     @torch.no_grad()

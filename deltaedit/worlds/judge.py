@@ -57,6 +57,15 @@ class Judge(nn.Module):
         """The edits that are measured."""
         return self.world.goals
 
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """Attributes that an edit should leave alone which does not name them."""
+        return self.world.kept
+
+    def there_and_gone(self, name: str) -> tuple[Goal, Goal]:
+        """The two goals of a thing that can be taken off: it, and without it."""
+        return Goal(self.world, name, True), Goal(self.world, name, False)
+
     def features(self, image: Tensor) -> list[Tensor]:
         """All that is seen on the way, (B, C, H', W') each, from edges to ``embedding``, the last, (B, 256, 1, 1)."""
         size = self.config.resolution

@@ -241,6 +241,7 @@ class FaceJudge(nn.Module):
     names = NAMES
     binary = (*THINGS, *MOODS)
     identity = ("man", "age", "skin")
+    kept = ("man", "age", "skin", "background")  #: what an edit should leave alone which does not name them
 
     def __init__(
         self, networks: Mapping[str, Network], heads: Tensor | None = None, bias: Tensor | None = None,
@@ -307,6 +308,11 @@ class FaceJudge(nn.Module):
     def goals(self) -> tuple[FaceGoal, ...]:
         """The edits that are measured, ``ASKS``."""
         return tuple(self.goal(*ask) for ask in ASKS)
+
+    def there_and_gone(self, name: str) -> tuple[FaceGoal, FaceGoal]:
+        """The two goals of a thing that can be taken off: it, and without it."""
+        asks = {ask[2]: ask for ask in ASKS if ask[1] == name}
+        return self.goal(*asks[True]), self.goal(*asks[False])
 
     def goal(self, prompt: str, name: str, value: bool | str, also: Sequence[str] = ()) -> FaceGoal:
         """A prompt that asks for an attribute's value: a truth value, a colour, or an end that ``Reading`` knows.

@@ -1,0 +1,25 @@
+"""What the book shows of real faces."""
+
+from __future__ import annotations
+
+from deltaedit.worlds.faces.words import PROMPTS
+from deltaedit.worlds.world import Examples
+
+EXAMPLES = Examples.of(
+    first="smiling face, face with glasses, child's face, face with curly hair, face with blond hair, "
+    "face with a beard, face with sunglasses, face with long hair, serious face",
+    two_way="smiling face, young face, face with long hair",
+    recognised="face with glasses, face with sunglasses, face with a beard, smiling face, face with curly hair, "
+    "face with long hair",
+    channels="smiling face, face with glasses, face with blond hair, face with curly hair, child's face",
+    learned="smiling face, face with glasses, face with a beard, child's face, face with blond hair",
+    edits="smiling face, face with glasses, child's face, face with curly hair, face with blond hair, "
+    "face with a beard, face with long hair",
+    wordings="smiling face, happy face, a grinning person, a photo of somebody who laughs, cheerful, "
+    "a face that beams, jocund",
+    pairs="smiling face + face with glasses, face with blond hair + face with curly hair, "
+    "face with glasses + face with long hair, child's face + smiling face",
+    removable="glasses, beard",
+)
+ASKED = tuple(dict.fromkeys(prompt for prompt, neutral, _ in PROMPTS if neutral == "face"))
+"""What can be asked of any face."""
