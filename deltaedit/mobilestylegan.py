@@ -215,6 +215,11 @@ class MobileStyleGAN(nn.Module):
         return len(self.layers)
 
     @property
+    def layer_sizes(self) -> tuple[int, ...]:
+        """Pixels at which each layer draws."""
+        return (4, *(size for size in self.config.sizes for _ in range(3)), self.resolution)
+
+    @property
     def z_dim(self) -> int:
         """Numbers that a picture is drawn from."""
         return self.config.z_dim

@@ -58,6 +58,11 @@ class Judge(nn.Module):
         return self.world.goals
 
     @property
+    def spread(self) -> dict[str, float]:
+        """Standard deviation of each attribute over pictures; see ``World.spread``."""
+        return self.world.spread
+
+    @property
     def kept(self) -> tuple[str, ...]:
         """Attributes that an edit should leave alone which does not name them."""
         return self.world.kept

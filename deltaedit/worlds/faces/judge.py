@@ -305,6 +305,11 @@ class FaceJudge(nn.Module):
         return change / after.new_tensor([self.reading.spread[name] for name in self.names])
 
     @property
+    def spread(self) -> dict[str, float]:
+        """Standard deviation of each attribute over generated faces; see ``Reading``."""
+        return self.reading.spread
+
+    @property
     def goals(self) -> tuple[FaceGoal, ...]:
         """The edits that are measured, ``ASKS``."""
         return tuple(self.goal(*ask) for ask in ASKS)
