@@ -238,8 +238,10 @@ class FaceJudge(nn.Module):
     torch.Size([2, 128])
     """
 
+    world = None  #: none draws them
     names = NAMES
     binary = (*THINGS, *MOODS)
+    choices = ("hair_color",)
     identity = ("man", "age", "skin")
     kept = ("man", "age", "skin", "background")  #: what an edit should leave alone which does not name them
 
