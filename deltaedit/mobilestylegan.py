@@ -291,6 +291,12 @@ class MobileStyleGAN(nn.Module):
         parts = s.split(1) if s.device.type == "cpu" else [s]  # a processor is soonest with one at a time
         return torch.cat([self.previews[str(size)](*self._features(part, size, dtype)) for part in parts])
 
+    def forward(
+        self, z: Tensor, truncation: float = 1.0, noise: Noise = "const", rng: torch.Generator | None = None
+    ) -> Tensor:
+        """Image of ``z``: mapping, styles, synthesis; see those for shapes and ranges."""
+        return self.synthesize(self.styles(self.mapping(z, truncation)), None, noise, rng)
+
     def save(self, path: str | Path) -> None:
         """Write weights and configuration to one safetensors file, under a temporary name first."""
         write_tensors(path, self.state_dict(), {"kind": "mobilestylegan", "config": asdict(self.config)})
