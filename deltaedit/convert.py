@@ -9,6 +9,7 @@ import argparse
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +17,10 @@ import torch
 
 from deltaedit import checkpoints
 from deltaedit.domain import CARD, CLIP, ENCODER, GENERATOR, MAPPER, RELEASED, RELEVANCE, Domain, check_fit, save_parts
+from deltaedit.download import MINILM
 from deltaedit.files import read_tensors
 from deltaedit.mobilestylegan import MobileStyleGAN, fit_preview
+from deltaedit.packages import provide
 
 if TYPE_CHECKING:
     from deltaedit.clip import ClipEncoder
@@ -63,7 +66,8 @@ def convert(
     if mapper is not None:
         ours = Path(mapper).suffix == ".safetensors"
         domain = replace(domain, **({"preprocessing": mapping.config.preprocessing} if ours else RELEASED))
-    seeing = None if clip is None else load_clip(clip, domain.preprocessing)
+    english = partial(provide, MINILM, "faces")  # which few need
+    seeing = None if clip is None else load_clip(clip, domain.preprocessing, sentences=english)
     dim = None if seeing is None else seeing.dim
     if seeing is None and (folder / CLIP).exists():
         dim = read_tensors(folder / CLIP)[1]["config"]["embed_dim"]

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from deltaedit import checkpoints, domains
 from deltaedit.devices import drawing_dtype
-from deltaedit.domain import CLIP, ENCODER, GENERATOR, MAPPER, RELEVANCE, Domain, check_fit, save_parts
+from deltaedit.domain import ENCODER, MAPPER, RELEVANCE, Domain, check_fit, save_parts
 from deltaedit.e4e import E4E, Encoder
 from deltaedit.faces import PLACE, align
 from deltaedit.files import fingerprint
@@ -28,7 +28,6 @@ from deltaedit.mapper import DeltaMapper, text_delta
 from deltaedit.pictures import Picture, resize, to_pil, to_tensor
 from deltaedit.recipes import Recipe, encode
 from deltaedit.relevance import relevance_mask
-from deltaedit.sentences import SENTENCES
 from deltaedit.style_space import AnyGenerator, preview_size, sample_w
 
 if TYPE_CHECKING:
@@ -288,19 +287,10 @@ class Editor:
             ValueError: if there is no such domain (the message lists those there are), or a file is missing or damaged.
             FileNotFoundError: if it is published, and not here; the message says which files to put where.
         """
-        from deltaedit.clip import ClipEncoder  # here: open_clip takes seconds to import
-
         folder = domains.find(name_or_folder, download)
         domain = Domain.read(folder)
-        generator = checkpoints.load_generator(domains.locate(folder, GENERATOR, download)).to(device)
-        if generator.w_avg.device.type in ("cpu", "cuda"):
-            generator = generator.to(memory_format=torch.channels_last)
-        clip = ClipEncoder.load(
-            folder / CLIP,
-            device,
-            domain.preprocessing,
-            lambda: domains.locate(folder, SENTENCES, download).parent,  # which few need
-        )
+        generator = domains.load_generator(folder, device, download)
+        clip = domains.load_clip(folder, device, download)
         if not (path := folder / MAPPER).exists():
             raise ValueError(f"there is no file {path}: train a mapper for the generator beside it, and save it there.")
         mapper = DeltaMapper.load(path, device)

@@ -95,6 +95,7 @@ class AnyGenerator(Protocol):
     """
 
     layout: StyleLayout  #: of its style space
+    layer_sizes: tuple[int, ...]  #: pixels at which each of its layers draws
     z_dim: int  #: numbers that a picture is drawn from
     num_ws: int  #: L of ``w_plus``
     w_avg: Tensor  #: (w_dim,), the mean w, on the generator's device

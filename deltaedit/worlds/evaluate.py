@@ -210,7 +210,7 @@ def kept(judge: Judge | FaceJudge, image: Tensor, again: Tensor) -> dict[str, Te
     Of the attributes that are there or not, or one of several, as the judge reads them.
     """
     before, after = judge.read(image), judge.read(again.clamp(-1, 1))
-    seen, asked = judge.visible(before), {*judge.binary, *judge.choice}
+    seen, asked = judge.visible(before), {*judge.binary, *judge.choices}
     rows = {name: k for k, name in enumerate(judge.names) if name in asked}
     return {name: (before[:, k] == after[:, k])[seen[:, k]] for name, k in rows.items()}
 

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deltaedit.devices import half_precision
+from deltaedit.domain import Domain
 from deltaedit.domains import find
 from deltaedit.editor import Editor
 from deltaedit.files import read_module, write_tensors
@@ -43,7 +44,6 @@ class Judge(nn.Module):
         super().__init__()
         self.world, self.config = world, config
         self.names, self.binary, self.identity = world.table.names, world.table.binary, world.identity
-        self.choice = world.table.choice
         w = config.width
         blocks: list[nn.Module] = [nn.Conv2d(3, w, 5, 2, 2), nn.BatchNorm2d(w), nn.ReLU()]
         for a, b in ((w, 2 * w), (2 * w, 4 * w), (4 * w, 4 * w)):
@@ -57,6 +57,16 @@ class Judge(nn.Module):
     def goals(self) -> tuple[Goal, ...]:
         """The edits that are measured."""
         return self.world.goals
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """Attributes that are one of several."""
+        return tuple(self.world.table.choice)
+
+    @property
+    def spread(self) -> dict[str, float]:
+        """Standard deviation of each attribute over pictures; see ``World.spread``."""
+        return self.world.spread
 
     @property
     def kept(self) -> tuple[str, ...]:
@@ -162,15 +172,21 @@ class Judge(nn.Module):
 
     @classmethod
     def of(cls, editor: Editor) -> Judge | FaceJudge | None:
-        """The judge of an editor's pictures, on its device: of its domain's folder or its world's; None without one.
+        """The judge of an editor's pictures, on its device, see ``of_domain``; None without one."""
+        return cls.of_domain(editor.domain, editor.home, editor.device)
+
+    @classmethod
+    def of_domain(
+        cls, domain: Domain, home: str | Path | None = None, device: str | torch.device = "cpu"
+    ) -> Judge | FaceJudge | None:
+        """The judge of a domain's pictures: that in the folder that ``home`` names, or its world's; None without one.
 
         Faces that are aligned as FFHQ's are judged by published networks.
         """
-        if editor.domain.world is None and editor.domain.align:
-            return FaceJudge.load(device=editor.device)
-        homes = (editor.home, editor.domain.world)
-        files = [find(home) / JUDGE for home in homes if home is not None]
-        return next((cls.load(file, editor.device) for file in files if file.is_file()), None)
+        if domain.world is None and domain.align:
+            return FaceJudge.load(device=device)
+        files = [find(place) / JUDGE for place in (home, domain.world) if place is not None]
+        return next((cls.load(file, device) for file in files if file.is_file()), None)
 
 
 def judge_loss(table: Table, out: dict[str, Tensor], factors: Tensor, seen: Tensor) -> Tensor:

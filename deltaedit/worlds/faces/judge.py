@@ -238,9 +238,10 @@ class FaceJudge(nn.Module):
     torch.Size([2, 128])
     """
 
+    world = None  #: none draws them
     names = NAMES
     binary = (*THINGS, *MOODS)
-    choice = ("hair_color",)  #: of several, one
+    choices = ("hair_color",)  #: of several, one
     identity = ("man", "age", "skin")
     kept = ("man", "age", "skin", "background")  #: what an edit should leave alone which does not name them
 
@@ -306,6 +307,11 @@ class FaceJudge(nn.Module):
         change, colour = (after - before).abs(), self.names.index("hair_color")
         change[:, colour] = 2**0.5 * (change[:, colour] > 0.5)
         return change / after.new_tensor([self.reading.spread[name] for name in self.names])
+
+    @property
+    def spread(self) -> dict[str, float]:
+        """Standard deviation of each attribute over generated faces; see ``Reading``."""
+        return self.reading.spread
 
     @property
     def goals(self) -> tuple[FaceGoal, ...]:
