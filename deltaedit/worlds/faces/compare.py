@@ -43,7 +43,8 @@ TUNED, COMPARED = 611_000, 612_000  # seeds of the faces
 SIZE, SMALL = 256, 128  # pixels of what the judge sees, and of what is descended for
 LEVELS = (0.5, 0.8)  # of success, at which methods are compared; they are tuned for the latter
 
-THRESHOLDS = (0.1, 0.2, 0.3)  # of DeltaEdit, and of global directions
+THRESHOLDS = (0.1, 0.2, 0.3, 0.4)  # of DeltaEdit
+RELEVANT = (0.15, 0.3, 0.45)  # of global directions
 LAYERS = {"all layers": (0, 18), "coarse and medium": (0, 8), "coarse": (0, 4), "medium": (4, 8)}
 L2 = (0.002, 0.02)  # of the descent
 L2_MAPPER = (0.8, 3.2)
@@ -106,7 +107,7 @@ def styleclip(editor: Editor, runs: Path, steps: int, batches: int) -> dict[str,
 
     recipe = partial(LatentMapperTraining, batches, 2)
     return {
-        "global directions": {f"{x:g}": GlobalDirections(editor, editor.relevance, x).edit for x in THRESHOLDS},
+        "global directions": {f"{x:g}": GlobalDirections(editor, editor.relevance, x).edit for x in RELEVANT},
         "latent optimization": {f"{x:g}": drawn(LatentOptimization(small, steps, l2=x)) for x in L2},
         "latent mapper": {f"{x:g}": drawn(LatentMapper(small, runs / "mappers", recipe(l2=x))) for x in L2_MAPPER},
     }
@@ -165,7 +166,7 @@ def compare(
         batches: of two pictures, for each prompt's latent mapper.
     """
     editor, goals = editor.at(SIZE), {goal.prompt: goal for goal in judge.goals}
-    knobs = (THRESHOLDS, LAYERS, L2, L2_MAPPER, STRENGTHS, AROUND, PROMPTS, ATTRIBUTES)
+    knobs = (THRESHOLDS, RELEVANT, LAYERS, L2, L2_MAPPER, STRENGTHS, AROUND, PROMPTS, ATTRIBUTES)
     sizes = digest(n, n_tuned, n_dear, steps, batches, *knobs)
     apart = cache(lambda: crowd(editor, judge, 6 * n_tuned, TUNED))  # drawn once, and only where they are needed
     others = cache(lambda: crowd(editor, judge, 5 * n, COMPARED))
