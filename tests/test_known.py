@@ -95,7 +95,9 @@ def test_judges_say_the_same_things_of_themselves():
         for name in ("goals", "spread", "choices", "kept", "there_and_gone"):
             assert hasattr(kind, name), name
     assert FaceJudge.world is None
-    assert isinstance(Judge.of_domain(Domain("like faces", align=True)), FaceJudge)
+    judge = Judge.of_domain(Domain("like faces", align=True))
+    assert isinstance(judge, FaceJudge)
+    assert [len(part) for part in judge.look(torch.zeros(0, 3, 32, 32))] == [0, 0], "no picture may suit a goal"
     assert Judge.of_domain(Domain("cats", "cat")) is None
     judge = Judge.of_domain(Domain("portraits", world="portraits"))
     assert judge.spread.keys() == set(judge.names) >= {*judge.choices, *judge.kept}

@@ -30,6 +30,7 @@ WEIGHTS = Path(__file__).parent / "weights"
 FILE, CARD = "judge.safetensors", "judge.card.json"
 KIND = "faces"  # what the file says that it is
 
+DESCRIPTOR = 128  # numbers that tell people apart
 BATCH = 16  # pictures at a time: their maps stay in a processor's cache
 
 SEEN = 256  # pixels of a picture that are looked at
@@ -278,7 +279,7 @@ class FaceJudge(nn.Module):
     def look(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """What ``read`` says of pictures, and the recogniser's descriptors (B, 128), for ``same_person``."""
         if not len(image):
-            return image.new_zeros(0, len(NAMES)), image.new_zeros(0, 128)
+            return image.new_zeros(0, len(NAMES)), image.new_zeros(0, DESCRIPTOR)
         batches = tqdm(image.split(BATCH), desc=f"judging {len(image)} faces", delay=2, leave=False)
         read, descriptor = zip(*(self._look(batch)[:2] for batch in batches), strict=True)
         return torch.cat(read), torch.cat(descriptor)
