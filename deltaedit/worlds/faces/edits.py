@@ -31,7 +31,7 @@ FACES = 100  # that a prompt is measured on
 EACH = 5  # that a prompt is tuned on
 FURTHER, FEW = 1.5, 30  # a strength besides 1, on fewer of them: whether what fails is asked for too softly
 GAINS, THRESHOLDS = (0.6, 0.8, 1.0, 1.3), (0.1, 0.15, 0.2)  # that are tried
-KEPT = 0.92  # least share of edits that leave the same person: 90 % are wanted, and the best of many flatters itself
+KEPT = 0.9  # least share of edits that leave the same person: 90 % are wanted, and the best of many flatters itself
 CHANGES_PERSON = ("age", "man")  # attributes of edits after which nobody need be the same
 BATCH = 64  # pictures at a time
 
