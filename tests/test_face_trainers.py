@@ -232,7 +232,7 @@ def test_a_missing_landmarker_is_said_in_a_sentence(monkeypatch, pool):
         raise ImportError(name)
 
     monkeypatch.setattr(measured, "import_module", missing)
-    with pytest.raises(ImportError, match="mediapipe is not installed.*environment of its own"):
+    with pytest.raises(ImportError, match="mediapipe is not installed.*pip install"):
         measured.landmarker()
     with pytest.raises(SystemExit, match="mediapipe is not installed"):
         measured.main([str(pool.folder)])

@@ -2,8 +2,8 @@
 
     python -m deltaedit.worlds.faces.measured runs/faces/pool
 
-measures the shards of a pool that were not yet. That takes mediapipe (0.10.21, or 1.2.3, which takes a new numpy), which
-nothing else of this library needs.
+measures the shards of a pool that were not yet. That takes mediapipe, which nothing else of this library needs: 1.2.3,
+or 0.10.21 with an older numpy.
 """
 
 from __future__ import annotations
