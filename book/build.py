@@ -5,11 +5,14 @@
     python book/build.py --fresh --no-html           run every notebook again, draw no pages
     python book/build.py --jobs 1 --brief            one notebook at a time, on fewer pictures
     python book/build.py --quick -p domain pets      see every notebook run in another domain, on little, elsewhere
+    python book/build.py --publish                   keep what takes models of others, for those who cannot get these
 
 The notebooks that `book/_toc.yml` names run in its order, as copies, with `notebooks/` as their working directory: what
 is stored stays without outputs. The copies land in `_build/src`, a mirror of the repository from which Jupyter Book
 builds `_build/html`. A notebook is not run again while it, its parameters, the library, the pins and the files that it
-reads are what they were. What a notebook wants to be known of it is in its metadata, under `deltaedit`:
+reads are what they were. Where a page's domain needs what others publish as Python packages, as real faces do, `pip`
+fetches it first, once; where that fails, the page shows the last published run, from `figures/published`. What a
+notebook wants to be known of it is in its metadata, under `deltaedit`:
 
     reads           files, such as `figures/experiments.csv`; those who write them run before it
     needs           further chapters that must have run before it
@@ -31,7 +34,7 @@ import shutil
 import subprocess
 import sys
 import time
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
@@ -43,13 +46,19 @@ import yaml
 from PIL import Image
 
 import deltaedit
-from deltaedit.files import write_json
+from deltaedit import domains
+from deltaedit.domain import Domain
+from deltaedit.download import COMPLETED
+from deltaedit.files import write_json, write_whole
+from deltaedit.packages import provide
 from deltaedit.record import write_record
 from deltaedit.show import DARK
 
 ROOT = Path(__file__).resolve().parents[1]
 JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
 ELSEWHERE = {name: str(ROOT / "_build/quick" / name) for name in ("figures", "runs")}  # what `--quick` writes
+PUBLISHED = "figures/published"  # runs of pages that take what others publish, for who cannot get it
+JPEG, WEBP = 76, 40  # the quality of photographs and of readers' sliders in them
 CELL_MINUTES = 20  # no cell takes five on two quiet cores; one that hangs must not hang the build
 WIDGET = "application/vnd.jupyter.widget-view+json"
 # Names of figures, equations and sections: where they are given, and where they are referred to.
@@ -208,6 +217,85 @@ def run_notebook(page: Page, executed: Path, parameters: dict[str, object], key:
     runner.execute(page.notebook, executed, parameters, minutes=CELL_MINUTES, label=label, finish=finish)
 
 
+def domain_of(page: Page, parameters: dict[str, object]) -> object:
+    """The domain that a page is run for, or None if its notebook has no such parameter."""
+    known = papermill.inspect_notebook(page.notebook)
+    default = parse_value(known["domain"]["default"]) if "domain" in known else None
+    return parameters.get("domain", default)
+
+
+def needs_of(domain: object) -> str | None:
+    """The name in `download` of what a domain takes of others beside what ships with the library; None for nothing."""
+    try:
+        return Domain.read(domains.find(str(domain))).needs if domain else None
+    except (ValueError, FileNotFoundError):  # its notebook will say so
+        return None
+
+
+def fetch_parts(names: Collection[str]) -> dict[str, str]:
+    """Fetch what is not here of others' packages, by these names in `download`; returns why some cannot be had."""
+    lacking = {}
+    for name in sorted(names):
+        for package in COMPLETED.get(name, ()):
+            try:
+                provide(package, name, download=True)
+            except (FileNotFoundError, ValueError) as error:
+                lacking[name] = str(error)
+                print(f"{name} cannot be had: {error}", flush=True)
+                break
+    return lacking
+
+
+def show_published(published: Path, executed: Path, reason: str, key: str) -> None:
+    """Let a page show a run of before, and say in one sentence why."""
+    copy = nbformat.read(published, as_version=4)
+    told = f"This page shows the last published run, for what it takes of others is not here: {reason}"
+    note = nbformat.v4.new_markdown_cell(f"```{{admonition}} As published\n{told}\n```", id="as-published")
+    copy.cells.insert(1, note)
+    copy.metadata["deltaedit"] = {"key": key}
+    executed.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(executed, lambda part: nbformat.write(copy, part))
+
+
+def publish(executed: Path, published: Path) -> None:
+    """Keep a page that was run, with its pictures small: photographs as JPEG, nothing for dark pages."""
+    copy = nbformat.read(executed, as_version=4)
+    copy.metadata = {name: copy.metadata[name] for name in ("kernelspec", "language_info") if name in copy.metadata}
+    for cell in copy.cells:
+        if cell.cell_type != "code":
+            continue
+        cell.metadata.pop("papermill", None)
+        hidden = {"remove-output", "remove-cell"} & set(cell.metadata.get("tags", []))
+        cell.outputs = [
+            output
+            for output in cell.outputs
+            if "scrapbook" in output.get("metadata", ()) or not (hidden or output.get("name") == "stderr")
+        ]
+        for output in cell.outputs:
+            if "data" in output:
+                output.metadata.pop(DARK, None)
+                smaller(output.data)
+    published.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(published, lambda part: nbformat.write(copy, part))
+
+
+def smaller(data: dict[str, str]) -> None:
+    """Pictures of an output at a fraction of their bytes, photographs only."""
+    if (png := data.get("image/png")) and not is_drawing(raw := b64decode(png)):
+        file = io.BytesIO()
+        Image.open(io.BytesIO(raw)).convert("RGB").save(file, "JPEG", quality=JPEG)
+        data["image/jpeg"] = b64encode(file.getvalue()).decode()
+        del data["image/png"]
+
+    def again(match: re.Match) -> str:
+        file = io.BytesIO()
+        Image.open(io.BytesIO(b64decode(match[1]))).save(file, "WEBP", quality=WEBP)
+        return f"data:image/webp;base64,{b64encode(file.getvalue()).decode()}"
+
+    for mime in [mime for mime in data if mime.endswith("text/html")]:  # what is glued has a longer name
+        data[mime] = re.sub(r"data:image/webp;base64,([\w+/=]+)", again, "".join(data[mime]))
+
+
 def output_faults(notebook: nbformat.NotebookNode) -> list[str]:
     """What no page should show: pictures without alternative text, widgets without a kernel, warnings."""
     faults = []
@@ -263,11 +351,18 @@ def longest_first(needed: dict[Page, set[Page]], times: dict[str, float]) -> lis
 
 
 def run_notebooks(
-    root: Path, stage: Path, given: dict[str, object], fresh: bool, jobs: int = 1, form: str | None = None
+    root: Path,
+    stage: Path,
+    given: dict[str, object],
+    fresh: bool,
+    jobs: int = 1,
+    form: str | None = None,
+    keep: bool = False,
 ) -> dict[str, float]:
     """Run what changed, some at a time, the longest first; returns the seconds of each page that was run.
 
-    The seconds of each page, as they last were, are kept in `times.json` beside the stage.
+    The seconds of each page, as they last were, are kept in `times.json` beside the stage. With ``keep``, pages that
+    take what others publish are kept in `figures/published`.
     Raises ValueError for an unknown parameter or an output that no page can show, RuntimeError where a page fails;
     those that run beside it end first.
     """
@@ -277,10 +372,17 @@ def run_notebooks(
     library = digest(*(path.read_bytes() for path in library_files(root)), data.encode())
     places = {page: stage / f"notebooks/{page.name}.ipynb" for page in pages}
     times, seconds = read_times(stage.with_name("times.json")), {}
+    needs = {page: needs_of(domain_of(page, parameters[page])) for page in pages}
+    lacking = fetch_parts({name for name in needs.values() if name})
 
     def run(page: Page) -> None:
-        own, executed = parameters[page], places[page]
+        own, executed, published = parameters[page], places[page], root / PUBLISHED / f"{page.name}.ipynb"
         label = f"{pages.index(page) + 1}/{len(pages)} {executed.relative_to(stage)}"
+        if needs[page] in lacking and published.exists():
+            reason = lacking[needs[page]]
+            show_published(published, executed, reason, digest(published.read_bytes(), reason.encode()))
+            print(f"{label}: as published", flush=True)
+            return
         asked = repr(sorted(own.items())).encode()
         read = [path.read_bytes() for path in read_files(root, page.notebook, own.get("figures"))]
         key = digest(page.notebook.read_bytes(), asked, library.encode(), sys.version.encode(), *read)
@@ -307,6 +409,9 @@ def run_notebooks(
     ]
     if faults:
         raise ValueError("\n".join(faults))
+    for page in pages:
+        if keep and needs[page] and needs[page] not in lacking:
+            publish(places[page], root / PUBLISHED / f"{page.name}.ipynb")
     return seconds
 
 
@@ -344,7 +449,8 @@ def stage_pages(root: Path, stage: Path) -> None:
     for name in ("book", "figures"):
         shutil.rmtree(stage / name, ignore_errors=True)
         if (root / name).is_dir():
-            shutil.copytree(root / name, stage / name, ignore=shutil.ignore_patterns("*.py", "__pycache__", ".*"))
+            left = shutil.ignore_patterns("*.py", "*.ipynb", "__pycache__", ".*")
+            shutil.copytree(root / name, stage / name, ignore=left)
     for name in ("method", "worlds"):
         if (page := stage / f"book/api/{name}.md").exists():
             with page.open("a", encoding="utf-8") as file:
@@ -362,11 +468,16 @@ def external_requests(html: Path) -> list[str]:
     return found
 
 
+def is_drawing(png: bytes) -> bool:
+    """Whether a picture is one, and no photo: PNG is good at them, by its bytes per pixel."""
+    image = Image.open(io.BytesIO(png))
+    return len(png) < 0.25 * image.width * image.height
+
+
 def as_webp(png: bytes) -> bytes:
     """A picture at a fraction of its bytes: drawings exactly, photos and the like as good as."""
     image, file = Image.open(io.BytesIO(png)), io.BytesIO()
-    drawing = len(png) < 0.25 * image.width * image.height  # bytes per pixel: PNG is good at drawings
-    image.save(file, "WEBP", **({"lossless": True} if drawing else {"quality": 90}))
+    image.save(file, "WEBP", **({"lossless": True} if is_drawing(png) else {"quality": 80}))
     return file.getvalue()
 
 
@@ -442,13 +553,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--no-html", action="store_true", help="run the notebooks only")
     parser.add_argument("--quick", action="store_true", help="run them on little, into _build/quick; draw no pages")
     parser.add_argument("--brief", action="store_true", help="make the whole book, from fewer pictures")
+    parser.add_argument("--publish", action="store_true", help=f"keep pages that take models of others in {PUBLISHED}")
     arguments = parser.parse_args(argv)
     stage = ROOT / ("_build/quick/src" if arguments.quick else "_build/src")
     given = {name: parse_value(value) for name, value in arguments.parameters}
     form = "quick" if arguments.quick else "brief" if arguments.brief else None
     start = time.perf_counter()
     try:
-        seconds = run_notebooks(ROOT, stage, given, arguments.fresh, arguments.jobs, form)
+        seconds = run_notebooks(ROOT, stage, given, arguments.fresh, arguments.jobs, form, arguments.publish)
         if len(seconds) == len(toc_notebooks(ROOT)) and not given and not form:  # all of it, as it is stored
             measures = {
                 "seconds": seconds,

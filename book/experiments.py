@@ -13,9 +13,9 @@ import argparse
 import csv
 import io
 import json
-import math
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -27,6 +27,7 @@ import runner
 from tqdm import tqdm
 
 from deltaedit.domains import weights
+from deltaedit.effects import best_knob
 from deltaedit.files import write_whole
 from deltaedit.metrics import Interval, pooled
 from deltaedit.record import REVISION, digest
@@ -62,12 +63,19 @@ class Experiment:
         variant: how, as a reader sees it.
         parameters: of the notebook; none for the method as it is.
         full: further ones, in the full grid only.
+        once: whether it is run with seed 0 alone.
     """
 
     question: str
     variant: str
     parameters: dict[str, Any]
     full: dict[str, Any] = field(default_factory=dict)
+    once: bool = False
+
+
+def _method(variant: str) -> str:
+    """A variant's name without its knob."""
+    return variant.split(",")[0]
 
 
 def varied(question: str, **variants: dict[str, Any]) -> tuple[Experiment, ...]:
@@ -76,6 +84,58 @@ def varied(question: str, **variants: dict[str, Any]) -> tuple[Experiment, ...]:
 
 
 SHIPPED = 4000  # steps that the mappers which ship were trained for; all but methods are compared at half of it
+
+METHODS: tuple[Experiment, ...] = (
+    *(
+        Experiment("method", name, parameters, {"steps": SHIPPED})
+        for name, parameters in (
+            ("DeltaEdit", {}),
+            *((f"DeltaEdit, {x:g}", {"threshold": x}) for x in (0.1, 0.3, 0.4, 0.5, 0.6)),
+            ("captions", {"supervision": "captions"}),
+            *((f"captions, {x:g}", {"supervision": "captions", "threshold": x}) for x in (0.1, 0.3, 0.4, 0.5)),
+            ("random direction", {"method": "random direction"}),
+        )
+    ),
+    *(
+        Experiment("method", name, {"method": "linear boundary", **knob})
+        for name, knob in (("linear boundary", {}), ("linear boundary, conditional", {"knob": 1}))
+    ),
+    *(
+        Experiment("method", f"global directions, {x:g}", {"method": "global directions", "n_latents": 100, "knob": x})
+        for x in (0.2, 0.25, 0.3, 0.4, 0.5, 0.6)
+    ),
+    *(
+        Experiment(
+            "method", f"latent optimization, {x:g}", {"method": "latent optimization", "knob": x, "n_judged": 240}
+        )  # each picture is dear
+        for x in (0.0005, 0.002, 0.008)
+    ),
+    *(Experiment("method", f"latent mapper, {x:g}", {"method": "latent mapper", "knob": x}) for x in (0.8, 3.2, 12.8)),
+)
+"""Methods have knobs: the best value of each should lie within its range, not at an end."""
+
+KNOBS: dict[str, Any] = {"tuning": True, "n_judged": 240}
+"""Where knobs are chosen: on pictures that no method is compared on."""
+FEWER: dict[str, dict[str, Any]] = {
+    "latent optimization": {"n_judged": 24},
+    "latent mapper": {"n_judged": 48, "goals": 3},  # it trains for each goal
+}
+
+
+def tuning(experiments: Sequence[Experiment]) -> tuple[Experiment, ...]:
+    """The question "knob": the same methods where knobs are chosen; those only that have several values to choose from.
+
+    >>> [one.variant for one in tuning([Experiment("method", x, {}) for x in ("a", "b", "b, 2")])]
+    ['b', 'b, 2']
+    """
+    many = Counter(map(_method, (one.variant for one in experiments)))
+    return tuple(
+        Experiment("knob", one.variant, {**one.parameters, **KNOBS, **FEWER.get(name, {})}, one.full, once=True)
+        for one in experiments
+        if many[name := _method(one.variant)] > 1
+    )
+
+
 GRID: tuple[Experiment, ...] = (
     *varied("condition", unit_delta={}, delta={"condition": "delta"}, target={"condition": "target"}),
     *varied("source in the condition", yes={}, no={"sees_source": False}),
@@ -104,32 +164,8 @@ GRID: tuple[Experiment, ...] = (
     *varied("templates", all={}, one={"templates": 1}),
     *varied("CLIP", medium={}, small={"clip": "small"}, tiny={"clip": "tiny"}),
     *varied("supervision", pictures={}, captions={"supervision": "captions"}),
-    # Methods have knobs: the best value of each should lie within its range, not at an end.
-    *(
-        Experiment("method", name, parameters, {"steps": SHIPPED})
-        for name, parameters in (
-            ("DeltaEdit", {}),
-            *((f"DeltaEdit, {x:g}", {"threshold": x}) for x in (0.1, 0.3, 0.4, 0.5, 0.6)),
-            ("captions", {"supervision": "captions"}),
-            *((f"captions, {x:g}", {"supervision": "captions", "threshold": x}) for x in (0.1, 0.3, 0.4, 0.5)),
-            ("random direction", {"method": "random direction"}),
-        )
-    ),
-    *(
-        Experiment("method", name, {"method": "linear boundary", **knob})
-        for name, knob in (("linear boundary", {}), ("linear boundary, conditional", {"knob": 1}))
-    ),
-    *(
-        Experiment("method", f"global directions, {x:g}", {"method": "global directions", "n_latents": 100, "knob": x})
-        for x in (0.2, 0.25, 0.3, 0.4, 0.5, 0.6)
-    ),
-    *(
-        Experiment(
-            "method", f"latent optimization, {x:g}", {"method": "latent optimization", "knob": x, "n_judged": 240}
-        )  # each picture is dear
-        for x in (0.0005, 0.002, 0.008)
-    ),
-    *(Experiment("method", f"latent mapper, {x:g}", {"method": "latent mapper", "knob": x}) for x in (0.8, 3.2, 12.8)),
+    *METHODS,
+    *tuning(METHODS),
 )
 
 FULL: dict[str, Any] = {
@@ -204,6 +240,8 @@ def plan(
     runs = []
     for seed in seeds:
         for experiment in experiments:
+            if experiment.once and seed:
+                continue
             parameters = {**common, **experiment.parameters, "domain": str(domain), "seed": seed}
             if unknown := set(parameters) - known:
                 raise ValueError(
@@ -431,18 +469,29 @@ def summary(
 
 
 def best_knobs(table: list[dict[str, Any]], level: int) -> dict[str, str]:
-    """By method, the variant whose knob is best at a share of success, in per cent.
+    """By method, the variant whose knob is best at a share of success, in per cent: see ``effects.best_knob``.
 
-    It is the one that leaks least, of those that get there in all draws of the bootstrap before those that do in some;
-    where none gets there, the one with most success.
+    It is best on pictures that are not compared, those of the question "knob", whose rows ``table`` may have. Of
+    methods that are not ``tuned`` there it is the best on those that are, which favours them.
     """
-    leaked, success = (summary(table, "method", name) for name in (f"leakage at {level} % success", "best success"))
-    ranks: dict[str, list[tuple[bool, bool, float, str]]] = {}
-    for variant, x in leaked.items():
-        never = math.isnan(x.value)
-        worth = -success[variant].value if never else x.value
-        ranks.setdefault(variant.split(",")[0], []).append((never, math.isnan(x.low + x.high), worth, variant))
-    return {method: min(ranked)[-1] for method, ranked in ranks.items()}
+    table = list(table)
+    apart, found = tuned(table), {}
+    for question in ("method", "knob"):
+        names = f"leakage at {level} % success", "best success"
+        leaked, success = (summary(table, question, name) for name in names)
+        tried: dict[str, dict[str, tuple[Interval, Interval]]] = {}
+        for variant, x in leaked.items():
+            if question == "method" or _method(variant) in apart:
+                tried.setdefault(_method(variant), {})[variant] = x, success[variant]
+        found |= {method: best_knob(variants) for method, variants in tried.items()}
+    return found
+
+
+def tuned(table: Iterable[dict[str, Any]]) -> set[str]:
+    """The methods of which every variant has been run where knobs are chosen."""
+    there = {row["variant"] for row in table if row["question"] == "knob"}
+    wanted = {one.variant for one in GRID if one.question == "knob"}
+    return set(map(_method, wanted)) - set(map(_method, wanted - there))
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -21,6 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from deltaedit.devices import drawing_dtype
+from deltaedit.directions import LAYERS, on_layers
 from deltaedit.domain import check_fit
 from deltaedit.editor import Direction, Edit, Editor, Latent
 from deltaedit.features import FeatureStore
@@ -383,6 +385,45 @@ class LinearBoundary(Method):
         return self._in_w_plus(latent, self.alpha * normal)
 
 
+class PublishedDirections(Method):
+    """Directions in W that others published, by the prompt that each goes towards: see ``directions``.
+
+    One for all pictures; it reads no prompt, and knows no other. Strength 1 is ``alpha`` standard deviations of the
+    samples along it. Its knob is ``layers``, of StyleGAN2's 18 the first that moves and the first again that does not:
+    0 to 4 are coarse, 4 to 8 medium.
+
+    A direction has shape (1 or L, w_dim); ``ValueError`` is raised if one does not fit the generator's layers.
+    """
+
+    name = "published direction"
+
+    def __init__(
+        self,
+        editor: Editor,
+        directions: Mapping[str, Tensor],
+        layers: tuple[int, int] = (0, LAYERS),
+        alpha: float = 3.0,
+    ) -> None:
+        super().__init__(editor)
+        self.alpha, self.steps = alpha, {}
+        w = sample_w(editor.generator, 4096)
+        for prompt, direction in directions.items():
+            direction = direction.to(w)
+            if direction.shape[-1] != w.shape[-1]:
+                wanted = f"the direction of {prompt!r} must have width {w.shape[-1]}"
+                raise ValueError(f"{wanted}. Got {tuple(direction.shape)}.")
+            along = direction.mean(0)
+            unit = (w @ along).std() / along.square().sum()  # samples spread so far along it
+            self.steps[prompt] = unit * on_layers(direction, editor.generator.num_ws, *layers)
+
+    @torch.no_grad()
+    def _delta(self, latent: Latent, prompt: str) -> tuple[Tensor, Tensor]:
+        if prompt not in self.steps:
+            known = ", ".join(map(repr, self.steps))
+            raise ValueError(f"no direction is known for {prompt!r}: choose {known}.")
+        return self._in_w_plus(latent, self.alpha * self.steps[prompt])
+
+
 class RandomDirection(Method):
     """The floor: a random direction in S, for each picture as long as DeltaEdit's ``delta_s``.
 
@@ -436,7 +477,14 @@ def style_spread(generator: AnyGenerator) -> Tensor:
 def _apart(
     editor: Editor, w_plus: Tensor, text: Tensor, identity: Identity | None, original: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """CLIP's distance (B,) of what is drawn from the text, and how far it is from the same person (B,), or 0."""
-    image = editor.generator.synthesize(editor.generator.styles(w_plus), w_plus)
+    """CLIP's distance (B,) of what is drawn from the text, and how far it is from the same person (B,), or 0.
+
+    An editor of previews, see ``Editor.at``, descends for these, as exact as it draws them.
+    """
+    generator, s = editor.generator, editor.generator.styles(w_plus)
+    if editor.size:
+        image = generator.preview(s, editor.size, w_plus, drawing_dtype(generator.resolution, s.device))
+    else:
+        image = generator.synthesize(s, w_plus)
     apart = 1 - editor.clip.encode_image(image.clamp(-1.5, 1.5)) @ text  # as in ``inversion.distance``
     return apart, identity(image, original) if identity else torch.zeros_like(apart)

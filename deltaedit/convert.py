@@ -32,6 +32,7 @@ def convert(
     encoder: str | Path | None = None,
     clip: str | None = None,
     domain: Domain | None = None,
+    sentences: Callable[[], Path] | None = None,
 ) -> None:
     """Read the parts of a domain from files of any format that ``checkpoints`` knows, and write them to a folder.
 
@@ -43,6 +44,7 @@ def convert(
             copied, but may be downloaded); or a file that ``ClipEncoder.save`` wrote.
         domain: name, neutral prompt and defaults; by default what the folder has. With a mapper in the format of
             DeltaEdit's released one, what that needs (``domain.RELEASED``) is set in any case.
+        sentences: finds the network that reads English, for a CLIP that is made of one; see ``ClipEncoder.load``.
 
     Raises:
         ValueError: if a file cannot be read, or the parts do not fit each other.
@@ -63,7 +65,7 @@ def convert(
     if mapper is not None:
         ours = Path(mapper).suffix == ".safetensors"
         domain = replace(domain, **({"preprocessing": mapping.config.preprocessing} if ours else RELEASED))
-    seeing = None if clip is None else load_clip(clip, domain.preprocessing)
+    seeing = None if clip is None else load_clip(clip, domain.preprocessing, sentences=sentences)
     dim = None if seeing is None else seeing.dim
     if seeing is None and (folder / CLIP).exists():
         dim = read_tensors(folder / CLIP)[1]["config"]["embed_dim"]

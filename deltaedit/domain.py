@@ -48,6 +48,7 @@ class Domain:
     photo_feature: bool = False
     """Whether the image feature of a picture from outside is the picture's own, as published, or that of what the
     generator draws instead of it."""
+    steps: int = 0  #: of optimisation that inversion takes after the encoder's look, unless told otherwise
     needs: str | None = None  #: what ``download`` has of the parts that are not in the folder; see ``domains.locate``
 
     def __post_init__(self) -> None:
@@ -66,6 +67,8 @@ class Domain:
         for name in ("align", "raw_threshold", "photo_feature"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} of a domain must be true or false. Got {getattr(self, name)!r}.")
+        if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 0:
+            raise ValueError(f"steps of a domain must be a whole number, 0 or more. Got {self.steps!r}.")
         if not 0 <= self.tail < 0.5:
             raise ValueError(f"tail of a domain must be from 0 to below 0.5. Got {self.tail}.")
 

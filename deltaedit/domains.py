@@ -5,10 +5,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from deltaedit.domain import CARD, Domain
+import torch
+
+from deltaedit import checkpoints
+from deltaedit.domain import CARD, CLIP, GENERATOR, Domain
 from deltaedit.download import COMPLETED, PUBLISHED, prepare
 from deltaedit.packages import provide
+from deltaedit.sentences import SENTENCES
+from deltaedit.style_space import AnyGenerator
+
+if TYPE_CHECKING:
+    from deltaedit.clip import ClipEncoder
 
 _OURS = (Path(__file__).parent / "worlds").glob(f"*/weights/{CARD}")
 
@@ -52,6 +61,29 @@ def locate(folder: str | Path, file: str, download: bool = False) -> Path:
             if file in package.makes:
                 return provide(package, needs, download) / file
     return path
+
+
+def load_generator(
+    name_or_folder: str | Path, device: str | torch.device = "cpu", download: bool = False
+) -> AnyGenerator:
+    """The generator of a domain, ready to draw; errors are those of ``find`` and ``locate``."""
+    path = locate(find(name_or_folder, download), GENERATOR, download)
+    generator = checkpoints.load_generator(path).to(device)
+    if generator.w_avg.device.type in ("cpu", "cuda"):
+        generator = generator.to(memory_format=torch.channels_last)  # draws sooner
+    return generator
+
+
+def load_clip(name_or_folder: str | Path, device: str | torch.device = "cpu", download: bool = False) -> ClipEncoder:
+    """The CLIP of a domain, that sees pictures as its card says; errors are those of ``find`` and ``locate``."""
+    from deltaedit.clip import ClipEncoder  # here: open_clip takes seconds to import
+
+    folder = find(name_or_folder, download)
+
+    def sentences() -> Path:  # which few need
+        return locate(folder, SENTENCES, download).parent
+
+    return ClipEncoder.load(folder / CLIP, device, Domain.read(folder).preprocessing, sentences)
 
 
 def weights(domain: str | Path) -> str:

@@ -143,6 +143,8 @@ class EncoderConfig:
     resolution: int = 128
     width: int = 32
     channel_max: int = 256
+    code: int = 512  #: numbers that w and the differences are made of
+    rank: int | None = None  #: directions in which layers may differ, the same for all; None for all there are
 
 
 class Encoder(nn.Module):
@@ -167,16 +169,17 @@ class Encoder(nn.Module):
             for before, stride in ((c, 2), (d, 1)):
                 layers += [nn.Conv2d(before, d, 3, stride, 1), nn.GroupNorm(8, d), nn.SiLU()]
             size, c = size // 2, d
-        self.body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(c * size * size, 512), nn.SiLU())
-        self.to_w = nn.Linear(512, config.w_dim)
-        self.to_delta = nn.Linear(512, config.num_ws * config.w_dim)
+        self.body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(c * size * size, config.code), nn.SiLU())
+        self.to_w = nn.Linear(config.code, config.w_dim)
+        self.to_delta = nn.Linear(config.code, config.num_ws * (config.rank or config.w_dim))
+        self.ways = nn.Identity() if config.rank is None else nn.Linear(config.rank, config.w_dim, bias=False)
         nn.init.zeros_(self.to_delta.weight)
         nn.init.zeros_(self.to_delta.bias)
 
     def parts(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """The one w (B, w_dim), and each layer's difference from it (B, num_ws, w_dim)."""
         code = self.body(resize(image, self.config.resolution))
-        return self.w_avg + self.to_w(code), self.to_delta(code).unflatten(1, (self.config.num_ws, -1))
+        return self.w_avg + self.to_w(code), self.ways(self.to_delta(code).unflatten(1, (self.config.num_ws, -1)))
 
     def forward(self, image: Tensor) -> Tensor:
         """``w_plus`` (B, num_ws, w_dim) of images (B, 3, H, W) in [-1, 1]."""

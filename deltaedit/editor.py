@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import warnings
@@ -18,23 +19,25 @@ from torch import Tensor
 
 from deltaedit import checkpoints, domains
 from deltaedit.devices import drawing_dtype
-from deltaedit.domain import CLIP, ENCODER, GENERATOR, MAPPER, RELEVANCE, Domain, check_fit, save_parts
+from deltaedit.domain import ENCODER, MAPPER, RELEVANCE, Domain, check_fit, save_parts
 from deltaedit.e4e import E4E, Encoder
-from deltaedit.faces import align
+from deltaedit.faces import PLACE, align
 from deltaedit.files import fingerprint
 from deltaedit.inversion import Progress, refine
 from deltaedit.mapper import DeltaMapper, text_delta
 from deltaedit.pictures import Picture, resize, to_pil, to_tensor
 from deltaedit.recipes import Recipe, encode
 from deltaedit.relevance import relevance_mask
-from deltaedit.sentences import SENTENCES
-from deltaedit.style_space import AnyGenerator, sample_w
+from deltaedit.style_space import AnyGenerator, preview_size, sample_w
 
 if TYPE_CHECKING:
     from deltaedit.clip import ClipEncoder
 
 BATCH = 32  # pictures at a time, where the generator asks for no fewer
 REFINED = 2**20  # pixels that an inversion optimises at a time: 64 pictures of 128 px, one of 1024 px
+SKETCHED = 128  # pixels of the previews that it looks at instead, where the generator has them
+NEAR = {"lr": 0.08, "keep": 0.005, "apart": 0.25, "weight": 5.0, "patience": 50}
+"""How it goes by them, see ``refine``: a generator that has previews learned from one w for all layers."""
 RANGE_SAMPLES = 4096  # for the range of each style channel
 
 
@@ -155,6 +158,10 @@ class Edit(Pictures):
         """The targets in one line."""
         return " + ".join(self.prompts)
 
+    def at(self, size: int | None) -> Edit:
+        """The same edit, drawn as ``Editor.at`` says."""
+        return replace(self, editor=self.editor.at(size))
+
     def with_strength(self, strength: float | Sequence[float]) -> Edit:
         """The same edit, farther or less far; neither mapper nor CLIP runs again.
 
@@ -236,6 +243,7 @@ class Editor:
         self.generator, self.clip, self.mapper, self.domain = generator.eval(), clip, mapper.eval(), domain
         self.relevance = None if relevance is None else relevance.to(self.device)
         self.home: str | None = None  # what from_pretrained found it by
+        self.size: int | None = None  # of the previews that are drawn in place of pictures, see ``at``
         self._text: dict[str, Tensor] = {}  # features of the prompts so far
 
     @property
@@ -279,19 +287,10 @@ class Editor:
             ValueError: if there is no such domain (the message lists those there are), or a file is missing or damaged.
             FileNotFoundError: if it is published, and not here; the message says which files to put where.
         """
-        from deltaedit.clip import ClipEncoder  # here: open_clip takes seconds to import
-
         folder = domains.find(name_or_folder, download)
         domain = Domain.read(folder)
-        generator = checkpoints.load_generator(domains.locate(folder, GENERATOR, download)).to(device)
-        if generator.w_avg.device.type in ("cpu", "cuda"):
-            generator = generator.to(memory_format=torch.channels_last)
-        clip = ClipEncoder.load(
-            folder / CLIP,
-            device,
-            domain.preprocessing,
-            lambda: domains.locate(folder, SENTENCES, download).parent,  # which few need
-        )
+        generator = domains.load_generator(folder, device, download)
+        clip = domains.load_clip(folder, device, download)
         if not (path := folder / MAPPER).exists():
             raise ValueError(f"there is no file {path}: train a mapper for the generator beside it, and save it there.")
         mapper = DeltaMapper.load(path, device)
@@ -306,6 +305,20 @@ class Editor:
         models = {"generator": self.generator, "clip": self.clip, "mapper": self.mapper}
         save_parts(Path(folder), **models, relevance=self.relevance, encoder=self.encoder)
         self.domain.write(folder)  # last: without it the folder is no domain yet
+
+    def at(self, size: int | None) -> Editor:
+        """The same editor, with previews in place of pictures: the smallest from ``size`` px on, in a part of the time.
+
+        It is an editor like any other: what is looked at many times, or judged, is drawn by it. Where the generator has
+        no such previews its pictures stay as they are; with None they are whole again. The models are shared.
+
+        >>> editor = Editor.from_pretrained("portraits")
+        >>> editor.at(256).sample(seed=7).image.size
+        (128, 128)
+        """
+        other = copy.copy(self)
+        other.size = None if size is None else preview_size(self.generator, size)
+        return other
 
     @torch.no_grad()
     def sample(
@@ -333,14 +346,19 @@ class Editor:
         return self.latent(self.generator.mapping(z.to(self.device), truncation), source)
 
     def invert(
-        self, picture: Tensor | Picture, steps: int = 0, aligned: bool = False, progress: Progress | None = None
+        self,
+        picture: Tensor | Picture,
+        steps: int | None = None,
+        aligned: bool = False,
+        progress: Progress | None = None,
     ) -> Latent:
         """Latent of a picture from outside, so that it can be edited: what the generator draws instead of it.
 
         Args:
             picture: what ``to_tensor`` takes, or a tensor (B, 3, H, W) in [-1, 1]; the centre square is what counts.
                 Where the domain has ``align``, it is the largest face, but a tensor is taken to be aligned.
-            steps: of optimisation at most after the encoder's look, for a closer likeness; needed without an encoder.
+            steps: of optimisation at most after the encoder's look, for a closer likeness; by default the domain's, and
+                needed without an encoder. Where the generator has previews, it is these that are compared.
             aligned: that the picture already is what ``faces.align`` would make of it.
             progress: see ``inversion.refine``.
 
@@ -348,6 +366,7 @@ class Editor:
             ValueError: if it is no picture, shows no face where one is looked for, or steps are needed.
             ImportError: if a face is looked for, and OpenCV is not installed.
         """
+        steps = self.domain.steps if steps is None else steps
         if steps < 0 or (self.encoder is None and steps == 0):
             raise ValueError(f"without an encoder, steps must be at least 1, better 300. Got {steps}.")
         source = {"picture": str(picture) if isinstance(picture, str | Path) else "given"}
@@ -356,15 +375,19 @@ class Editor:
         image = picture if isinstance(picture, Tensor) else to_tensor(picture)
         with torch.no_grad():
             feature = self.clip.encode_image(image.to(self.device))  # refuses what is no picture
-            image = resize(image.to(self.device), self.generator.resolution)
+            image = resize(
+                image.to(self.device), (size := preview_size(self.generator, SKETCHED)) or self.generator.resolution
+            )
             if self.encoder is None:
                 w_plus = self.generator.w_avg.expand(len(image), self.generator.num_ws, -1)
             else:
                 w_plus = torch.cat([self.encoder(part) for part in image.split(BATCH)])
         if steps:
-            n, seen = max(1, REFINED // image[0, 0].numel()), self.clip.encode_image
+            n = 1 if size else max(1, REFINED // image[0, 0].numel())
+            given = {"features": self.clip.encode_image, "progress": progress, "size": size} | (NEAR if size else {})
+            given["window"] = PLACE if size and self.domain.align else None
             parts = zip(image.split(n), w_plus.split(n), strict=True)
-            w_plus = torch.cat([refine(self.generator, *p, steps, features=seen, progress=progress) for p in parts])
+            w_plus = torch.cat([refine(self.generator, *part, steps, **given) for part in parts])
         latent = self.latent(w_plus, source)
         return replace(latent, image_feature=feature) if self.domain.photo_feature else latent
 
@@ -378,10 +401,15 @@ class Editor:
 
     @torch.no_grad()
     def draw(self, s: Tensor, w: Tensor) -> Tensor:
-        """Pictures (B, 3, H, W) of style codes, with the generator's fixed noise; large ones in half precision."""
-        batch = min(BATCH, self.generator.batch_size)
+        """Pictures (B, 3, H, W) of style codes, with the generator's fixed noise; large ones in half precision.
+
+        They are previews where ``at`` says so.
+        """
+        batch, size = min(BATCH, self.generator.batch_size), self.size
         dtype = drawing_dtype(self.generator.resolution, self.device)
         parts = zip(s.split(batch), w.split(batch), strict=True)
+        if size:
+            return torch.cat([self.generator.preview(s, size, w, dtype) for s, w in parts])
         return torch.cat([self.generator.synthesize(*part, dtype=dtype) for part in parts])
 
     @torch.no_grad()

@@ -15,8 +15,9 @@ For a goal, a picture counts that lacks it and could show it. On it an edit has
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from typing import Protocol
@@ -82,13 +83,16 @@ class EditScore:
 
 
 class Witness:
-    """A judge that remembers what pictures (n, 3, H, W), two or more, were like before they were edited."""
+    """A judge that remembers what pictures, two or more, were like before they were edited.
 
-    def __init__(self, judge: AnyJudge, image: Tensor) -> None:
-        if (n := len(image)) < 2:
-            raise ValueError(f"identity is measured against other pictures: give 2 or more, better 100. Got {n}.")
+    It is given the pictures (n, 3, H, W), or what ``look`` said of them.
+    """
+
+    def __init__(self, judge: AnyJudge, image: Tensor | tuple[Tensor, Tensor]) -> None:
         self.judge = judge
-        self.before, self.embedding = self.look(image)
+        if (n := len(image if isinstance(image, Tensor) else image[0])) < 2:
+            raise ValueError(f"identity is measured against other pictures: give 2 or more, better 100. Got {n}.")
+        self.before, self.embedding = self.look(image) if isinstance(image, Tensor) else image
         # Two samples that have nothing to do with each other: what identity is measured against.
         self.unlike = self.moved(self.before.roll(1, 0)).nanmean(0)
         self.apart = (self.embedding - self.embedding.roll(1, 0)).square().sum(1).mean()
@@ -234,6 +238,7 @@ class Curve:
     frechet: tuple[float, ...] = ()
     """Of all edited pictures to renders, by strength, if there were renders; of few pictures it is too high, hence has
     no interval: drawn anew they would be fewer."""
+    apart: float = math.nan  #: mean squared distance of the embeddings of two of the pictures, see ``likeness``
 
     def _means(self, counts: Tensor) -> Tensor:
         """``MEASURES`` (T, 5, K): means over goals of means over pictures, which count ``counts`` (T, n) times."""
@@ -255,15 +260,40 @@ class Curve:
         if measure == "frechet" and not self.frechet:
             raise ValueError("there are no Fréchet distances here: give `measure` the embeddings of renders.")
 
-        def there(counts: Tensor) -> Tensor:
-            means = self._means(counts)  # (T, 5, K)
-            own = means[:, MEASURES.index(measure)]
-            return torch.tensor([_at(*rows, success) for rows in zip(means[:, 0], own, strict=True)])
-
         if measure == "frechet":
             means = self._means(torch.ones(1, self.values.shape[-1]))[0]
             return Interval(*[_at(means[0], means.new_tensor(self.frechet), success)] * 3)
-        return bootstrap(there, self.values.shape[-1])[0]
+        return bootstrap(lambda counts: self._there(counts, success, measure), self.values.shape[-1])[0]
+
+    def beyond(self, other: Curve, success: float, measure: str) -> Interval:
+        """By how much a measure is more than another method's where both reach a share of success, picture by picture.
+
+        Raises ``ValueError`` if the two were not asked of the same pictures.
+        """
+        if not torch.equal(self.values[0, :, 0].isnan(), other.values[0, :, 0].isnan()):
+            raise ValueError("only what was asked of the same pictures is compared: measure both on one latent.")
+
+        def apart(counts: Tensor) -> Tensor:
+            return self._there(counts, success, measure) - other._there(counts, success, measure)
+
+        return bootstrap(apart, self.values.shape[-1])[0]
+
+    def _there(self, counts: Tensor, success: float, measure: str) -> Tensor:
+        """A measure (T,) at a share of success, of pictures that count ``counts`` (T, n) times."""
+        means = self._means(counts)  # (T, 5, K)
+        own = means[:, MEASURES.index(measure)]
+        return torch.tensor([_at(*rows, success) for rows in zip(means[:, 0], own, strict=True)])
+
+    def same_subject(self, distance: float) -> Curve:
+        """The same curve, its ``likeness`` 1 where the embeddings before and after are nearer than a distance, else 0.
+
+        A recogniser of faces has such a distance, within which two pictures are of one person.
+        """
+        values = self.values.clone()
+        row = MEASURES.index("likeness")
+        near = ((1 - values[row]) * self.apart < distance**2).to(values)
+        values[row] = near.masked_fill(values[row].isnan(), torch.nan)
+        return replace(self, values=values)
 
     def strength_at(self, success: float) -> float:
         """The first strength that reaches a share of success; not a number where none does."""
@@ -331,4 +361,96 @@ def measure(
                     embeddings[k].append(look[1])
                 bar.update()
     frechet = () if real is None else tuple(frechet_distance(real, torch.cat(seen)) for seen in embeddings)
-    return Curve(strengths, tuple(goal.prompt for goal in goals), values, frechet)
+    return Curve(strengths, tuple(goal.prompt for goal in goals), values, frechet, float(witness.apart))
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """A method in a contest, as it was tuned, and what it did on other pictures."""
+
+    knob: str  #: the best of its variants, where it was tuned
+    strength: float  #: that reached the share of success there, or the most that it reached
+    curve: Curve  #: on the pictures that are compared; its strength 1 is that one
+
+
+def best_knob(found: Mapping[str, tuple[Interval, Interval]]) -> str:
+    """Of a method's variants, the one whose knob is best, by its leakage at a share of success and its most success.
+
+    It is the one that leaks least, of those that get there in all draws of the bootstrap before those that do in some;
+    where none gets there, the one with most success.
+
+    >>> reached, never = Interval(0.2, 0.1, 0.3), Interval(*[math.nan] * 3)
+    >>> best_knob({"0.1": (reached, Interval(0.9, 0.8, 1)), "0.5": (never, Interval(0.6, 0.5, 0.7))})
+    '0.1'
+    """
+    ranks = []
+    for variant, (leaked, success) in found.items():
+        never = math.isnan(leaked.value)
+        worth = -success.value if never else leaked.value
+        ranks.append((never, math.isnan(leaked.low + leaked.high), worth, variant))
+    return min(ranks)[-1]
+
+
+def contest(
+    methods: Mapping[str, Mapping[str, Method]],
+    judge: AnyJudge,
+    tuning: Latent,
+    compared: Latent,
+    goals: Sequence[AnyGoal],
+    strengths: Sequence[float],
+    level: float = 0.8,
+    around: Sequence[float] = (0.4, 0.6, 0.8, 1.0, 1.25, 1.6, 2.2),
+) -> dict[str, Entry]:
+    """Compare methods, each with the knob and the strength that were best on pictures set apart.
+
+    Every method is tuned alike: each of its variants is measured on ``tuning`` at ``strengths``; the ``best_knob`` at
+    ``level`` of success, and the strength that reached it there, or came nearest, are kept. Then all are measured on
+    ``compared``, at that strength times ``around``: see ``Curve.at`` and ``Curve.beyond``.
+
+    Args:
+        methods: by name, its variants by the values of their knobs; one without a knob has one.
+        tuning, compared: latents of different pictures; of each, 10 or more that lack a goal, better 50.
+
+    Returns:
+        What came of each method, all curves of the same pictures. Errors as in ``measure``.
+    """
+    entries = {}
+    for name, variants in methods.items():
+        tried = {knob: measure(edit, judge, tuning, goals, strengths) for knob, edit in variants.items()}
+        knob = best_knob({knob: (curve.at(level, "leakage"), curve.best) for knob, curve in tried.items()})
+        strength = tried[knob].strength_at(level)
+        if math.isnan(strength):
+            most = torch.tensor([success.value for success in tried[knob].mean("success")]).argmax()
+            strength = tried[knob].strengths[int(most)] or strengths[0]
+        curve = measure(_scaled(variants[knob], strength), judge, compared, goals, around)
+        entries[name] = Entry(knob, strength, curve)
+    return entries
+
+
+def _scaled(edit: Method, strength: float) -> Method:
+    """The same method with a strength for its 1."""
+
+    def scaled(latent: Latent, prompt: str) -> Edit:
+        made = edit(latent, prompt)
+        parts = [
+            replace(d, delta_s=strength * d.delta_s, delta_w=None if d.delta_w is None else strength * d.delta_w)
+            for d in made.directions
+        ]
+        return replace(made, directions=tuple(parts))
+
+    return scaled
+
+
+@torch.no_grad()
+def rises(edit: Edit, judge: AnyJudge, goals: Sequence[AnyGoal]) -> dict[str, float]:
+    """How much oftener each goal's prompt is true after an edit than before, most first: what the edit stands for.
+
+    A share of the pictures that suit the goal; a goal that suits none is left out.
+    """
+    before, after = (judge.read(image.clamp(-1, 1)) for image in (edit.latent.tensor, edit.tensor))
+    found = {}
+    for goal in goals:
+        if (asked := goal.suits(before)).any():
+            gained = goal.reached(after)[asked].float() - goal.reached(before)[asked].float()
+            found[goal.prompt] = float(gained.mean())
+    return dict(sorted(found.items(), key=lambda pair: -pair[1]))

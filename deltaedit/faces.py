@@ -36,6 +36,8 @@ FACE = 200  # pixels on a side of a face that is searched for eyes
 CUT_OUT = "bring it cut out as FFHQ's are (Editor.invert then wants aligned=True)"
 EYES = ("eye", "eye_tree_eyeglasses", "lefteye_2splits", "righteye_2splits")
 
+PLACE = (0.14, 0.22, 0.86, 0.94)  # left, top, right, bottom of a face, brows to chin, in a picture that is aligned
+
 
 @dataclass(frozen=True)
 class Face:

@@ -15,13 +15,18 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from deltaedit.devices import half_precision
+from deltaedit.devices import drawing_dtype, half_precision
 from deltaedit.e4e import Encoder, EncoderConfig
 from deltaedit.loop import descend, fit, learning_rate
+from deltaedit.pictures import resize
 from deltaedit.style_space import AnyGenerator, sample_w
 
+SLOWER = 0.4  # of the rate at which all layers move, that by which they part: how much of a way is common shows soon
 Features = Callable[[Tensor], Tensor]
 """Images (B, 3, H, W) in [-1, 1] to unit features (B, D), such as ``clip.encode_image``."""
+Window = tuple[float, float, float, float]
+"""A part of a picture: its left, top, right and bottom, from 0 to 1."""
+INSIDE = 2.5  # what a window counts for, beside the whole picture
 Progress = Callable[[float], None]
 """Called before each step with the share that is done, in place of a bar; what it raises ends it."""
 
@@ -41,6 +46,12 @@ def distance(a: Tensor, b: Tensor, features: Features | None = None, weight: flo
             wanted = features(b)
         loss = loss + weight * (1 - (features(a.clamp(-1.5, 1.5)) * wanted).sum(1).mean())
     return loss
+
+
+def inside(image: Tensor, window: Window) -> Tensor:
+    """What a window shows of images (B, C, H, W), to whole pixels."""
+    (height, width), (left, top, right, bottom) = image.shape[-2:], window
+    return image[..., round(top * height) : round(bottom * height), round(left * width) : round(right * width)]
 
 
 @dataclass(frozen=True)
@@ -132,35 +143,57 @@ def refine(
     patience: int = 20,
     least: float = 1e-3,
     progress: Progress | None = None,
+    size: int | None = None,
+    apart: float | None = None,
+    weight: float = 1.0,
+    window: Window | None = None,
 ) -> Tensor:
     """Move ``w_plus`` so that the generator draws a picture more closely, step by step; the best of all is kept.
 
     Args:
         image, w_plus: (B, 3, H, W) in [-1, 1], of the generator's resolution; (B, num_ws, w_dim) to start from.
-        lr: in units of w's usual size.
+        lr: in units of w's usual size; with ``apart`` it falls to 0 over the second half of the steps.
         keep: what a squared unit away from the start costs: far away, edits work worse.
         features: what it must agree in beside pixels.
         patience: steps after which it ends early, if in none of them the best loss fell by a share of ``least``.
+        size: pixels of the previews that are compared, sooner, in place of whole pictures, with ``image`` at that size.
+        apart: what a squared unit costs by which layers go ways of their own, at ``SLOWER`` of the rate; all go one way
+            together then, and ``keep`` is the price of that. None lets each layer go its own, as StyleGAN2 bears it.
+        weight: of the feature part of ``distance``.
+        window: what matters more than what is around it, such as a face.
     """
+    if size is not None:
+        image, dtype = resize(image, size), drawing_dtype(size, image.device)
     start, scale = w_plus.detach(), w_plus.detach().std().clamp(min=1e-3)
     moved = torch.zeros_like(start).requires_grad_()
-    optimizer = torch.optim.Adam([moved], lr=lr)
+    ways, prices, rates = [moved], [keep], [lr]
+    if apart is not None:
+        ways.append(torch.zeros_like(start[:, :1]).requires_grad_())
+        prices, rates = [apart, keep], [SLOWER * lr, lr]
+    optimizer = torch.optim.Adam([{"params": [way], "lr": rate} for way, rate in zip(ways, rates, strict=True)])
     wanted = None if features is None else features(image).detach()
     look = features and (lambda picture: wanted if picture is image else features(picture))
     best, lowest, waited = start, float("inf"), 0
     for step in (bar := tqdm(range(steps), desc="inversion", disable=progress is not None)):
         if progress:
             progress(step / steps)
-        now = start + scale * moved
-        apart = distance(generator.synthesize(generator.styles(now), now), image, look)
-        loss = apart + keep * moved.square().mean()
+        now = start + scale * sum(ways)
+        s = generator.styles(now)
+        drawn = generator.synthesize(s, now) if size is None else generator.preview(s, size, now, dtype)
+        away = distance(drawn, image, look, weight)
+        if window is not None:
+            away = away + INSIDE * distance(inside(drawn, window), inside(image, window))
+        loss = away + sum(price * way.square().mean() for price, way in zip(prices, ways, strict=True))
         value = loss.item()
         waited = 0 if value < lowest * (1 - least) else waited + 1
         if value < lowest:
             best, lowest = now.detach(), value
-            bar.set_postfix(distance=f"{apart.item():.3f}", refresh=False)
+            bar.set_postfix(distance=f"{away.item():.3f}", refresh=False)
         if waited == patience:
             break
-        (moved.grad,) = torch.autograd.grad(loss * len(image), moved)
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate if apart is None else rate * min(1.0, 2 * (1 - step / steps))
+        for way, gradient in zip(ways, torch.autograd.grad(loss * len(image), ways), strict=True):
+            way.grad = gradient
         optimizer.step()
     return best

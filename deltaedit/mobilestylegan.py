@@ -215,6 +215,11 @@ class MobileStyleGAN(nn.Module):
         return len(self.layers)
 
     @property
+    def layer_sizes(self) -> tuple[int, ...]:
+        """Pixels at which each layer draws."""
+        return (4, *(size for size in self.config.sizes for _ in range(3)), self.resolution)
+
+    @property
     def z_dim(self) -> int:
         """Numbers that a picture is drawn from."""
         return self.config.z_dim
@@ -285,6 +290,12 @@ class MobileStyleGAN(nn.Module):
             raise ValueError(f"this generator {there}: fit_preview(generator, sizes) makes them. Got a size of {size}.")
         parts = s.split(1) if s.device.type == "cpu" else [s]  # a processor is soonest with one at a time
         return torch.cat([self.previews[str(size)](*self._features(part, size, dtype)) for part in parts])
+
+    def forward(
+        self, z: Tensor, truncation: float = 1.0, noise: Noise = "const", rng: torch.Generator | None = None
+    ) -> Tensor:
+        """Image of ``z``: mapping, styles, synthesis; see those for shapes and ranges."""
+        return self.synthesize(self.styles(self.mapping(z, truncation)), None, noise, rng)
 
     def save(self, path: str | Path) -> None:
         """Write weights and configuration to one safetensors file, under a temporary name first."""

@@ -32,7 +32,7 @@ from deltaedit.recipes import Recipe
 TOGETHER = 1.0  # seconds within which moves of one control are one step
 SEEDS = 2**31  # what a number box takes
 STEPS = 100  # that can be undone
-LIVE = 256  # pixels on a side up to which PNG is as quick as JPEG
+LIVE = 256  # pixels on a side, of previews while a hand moves; up to so many PNG is as quick as JPEG
 READ = 12  # prompts at most that CLIP compares a picture with, beside those of the stack
 
 Judge = Callable[[Tensor], Mapping[str, float]]
@@ -98,6 +98,8 @@ class Session:
         self._sampled = lru_cache(8)(lambda seed, truncation: editor.sample(seed, truncation=truncation))
         self._directed = lru_cache(256)(self._direction)
         self._seen = lru_cache(8)(self._look)
+        self._quick = editor.at(LIVE)
+        self._previewed = lru_cache(8)(self._preview)
 
     # Steps.
 
@@ -214,6 +216,10 @@ class Session:
         directions = tuple(self._directed(latent, layer.prompt, layer.neutral, layer.threshold) for layer in on)
         return Edit(self.editor, latent, directions, tuple(layer.strength for layer in on))
 
+    def preview(self, pictures: Latent | Edit) -> Tensor:
+        """What is shown of one picture (1, 3, H, W) while a hand moves: itself where that is soon, else a preview."""
+        return self._previewed(pictures)
+
     def idle(self, state: State) -> list[str]:
         """Prompts that are on and move nothing, since no channel reaches their threshold."""
         return [d.prompt for d in self.edit(state).directions if not d.delta_s.any()]
@@ -288,9 +294,12 @@ class Session:
         mask = self.editor.mask(prompt, neutral, threshold)
         return replace(whole, threshold=threshold, delta_s=whole.delta_s * mask)
 
+    def _preview(self, pictures: Latent | Edit) -> Tensor:
+        return self._quick.draw(pictures.s, pictures.w) if self._quick.size else pictures.tensor
+
     @torch.no_grad()
     def _look(self, pictures: Latent | Edit) -> Any:
-        image = pictures.tensor.clamp(-1, 1)
+        image = self.preview(pictures).clamp(-1, 1)
         return self.editor.clip.encode_image(image)[0] if self.judge is None else self.judge(image)
 
 

@@ -110,6 +110,7 @@ def grid(
     """Pictures, or a batch (B, 3, H, W) in [-1, 1], in reading order, ``size`` inches each.
 
     There are so many columns, or one for each heading; ``rows`` have labels at their left, pictures ``titles`` above.
+    Photographs, which have far more pixels than they get, are drawn at twice the usual resolution.
     """
     headings = [columns] if isinstance(columns, str) else () if isinstance(columns, int) else columns
     across = columns if isinstance(columns, int) else len(headings)
@@ -122,6 +123,8 @@ def grid(
         down, across, figsize=(size * across + margin, size * down + above + 0.1), squeeze=False, layout="constrained"
     )
     figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0, hspace=0)
+    if len(images) and len(pixels(images[0])) > 2 * size * figure.dpi:
+        figure.set_dpi(2 * figure.dpi)
     for k, axis in enumerate(axes.flat):
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)

@@ -95,6 +95,7 @@ class AnyGenerator(Protocol):
     """
 
     layout: StyleLayout  #: of its style space
+    layer_sizes: tuple[int, ...]  #: pixels at which each of its layers draws
     z_dim: int  #: numbers that a picture is drawn from
     num_ws: int  #: L of ``w_plus``
     w_avg: Tensor  #: (w_dim,), the mean w, on the generator's device
@@ -154,3 +155,9 @@ def sample_w(generator: AnyGenerator, n: int, seed: int = 0) -> Tensor:
     """``w`` (n, w_dim) of ``n`` random z, on the generator's device; z is drawn on the CPU, the same everywhere."""
     z = torch.randn(n, generator.z_dim, generator=torch.Generator().manual_seed(seed))
     return generator.mapping(z.to(generator.w_avg.device))
+
+
+def preview_size(generator: AnyGenerator, pixels: int) -> int | None:
+    """The smallest size, from ``pixels`` on, that a generator has a faster way to draw at; None if there is none."""
+    sizes = map(int, getattr(generator, "previews", ()))
+    return min((size for size in sizes if size >= pixels), default=None)

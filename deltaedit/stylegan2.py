@@ -240,6 +240,12 @@ class Generator(nn.Module):
             return torch.cat([conv.affine(w_plus[:, k].float()) for k, conv in enumerate(self.convs)], dim=1)
 
     @property
+    def layer_sizes(self) -> tuple[int, ...]:
+        """Pixels at which each convolution draws."""
+        first, *others = self.config.resolutions
+        return (first, *(size for size in others for _ in range(2)))
+
+    @property
     def z_dim(self) -> int:
         """Numbers that a picture is drawn from."""
         return self.config.z_dim

@@ -28,7 +28,7 @@ from deltaedit.features import SHARD, FeatureStore, ImageEncoder, extract_featur
 from deltaedit.mapper import DeltaMapper
 from deltaedit.packages import provide
 from deltaedit.relevance import estimate_relevance
-from deltaedit.style_space import AnyGenerator
+from deltaedit.style_space import AnyGenerator, preview_size
 from deltaedit.training import QUICK, MapperTraining, train_mapper
 
 WORK = "training"  # folder, in the domain's, of what is gone on from
@@ -38,12 +38,6 @@ The threshold and the gain in {card} are defaults: no text was read, so none cou
 pictures with editor.edit(latent, prompt, strength, threshold): where an edit changes more than it should, raise the
 threshold (0.03, 0.1, 0.2, …; 0 lets every channel move); where it does too little, the strength. Then write what you
 found into the card, as threshold and as gain."""
-
-
-def preview_size(generator: AnyGenerator, pixels: int) -> int | None:
-    """The smallest size, from ``pixels`` on, that a generator has a faster way to draw at; None if there is none."""
-    sizes = map(int, getattr(generator, "previews", ()))
-    return min((size for size in sizes if size >= pixels), default=None)
 
 
 def train_domain(

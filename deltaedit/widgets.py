@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import ipywidgets as iw
+from torch import Tensor
 
 from deltaedit.editor import Editor, Latent
 from deltaedit.recipes import Recipe
@@ -25,7 +26,7 @@ from deltaedit.web import script, style
 
 SHOWN = 8  # lines of the table, and steps in the strip
 LOOK_AGAIN = 0.15  # seconds after which the table is read anew, though the slider still moves
-REST = 0.3  # seconds without a move, after which the strip is drawn anew
+REST = 0.3  # seconds without a move, after which a preview becomes the picture, and the strip is drawn anew
 UPLOAD = 50  # MB of a file at most; a server may take less
 STEPS = 100  # of optimisation for a picture from outside, where there is no encoder
 NUMBERS = count()
@@ -35,12 +36,13 @@ STYLE = f'<style onload="{script("widgets")}">{style("widgets")}</style>'
 class EditorWidget(iw.VBox):
     """The live editor; as the last line of a cell, it is shown.
 
-    While a slider moves only its newest value is drawn, in a thread of its own: the kernel stays free. A table tells
-    what the judge sees change, or CLIP where there is none.
+    While a slider moves only its newest value is drawn, in a thread of its own: the kernel stays free. Where a picture
+    takes long it is a preview that moves, and the picture comes when the hand rests. A table tells what the judge sees
+    change, or CLIP where there is none.
 
     Args:
         judge, prompts: see ``Session``; it is where everything stands, the attribute ``session``.
-        steps: of optimisation for a picture from outside; by default none where there is an encoder, else 100.
+        steps: of optimisation for a picture from outside; by default the domain's, or 100 where there is no encoder.
         folder: where pictures and recipes are saved.
         size: of the edited picture on the screen, in pixels.
 
@@ -247,7 +249,8 @@ class EditorWidget(iw.VBox):
 
     def _invert(self, content: bytes, overtaken: Callable[..., bool]) -> str:
         editor, steps = self.session.editor, self._steps
-        if steps is None and (steps := 0 if editor.encoder else STEPS):
+        if steps is None and not editor.encoder:
+            steps = STEPS
             self._say(f"This domain has no encoder: the picture is found in {steps} steps of optimisation.")
 
         def progress(share: float) -> None:
@@ -342,15 +345,13 @@ class EditorWidget(iw.VBox):
         return row
 
     def _draw(self, state: State, overtaken: Callable[..., bool]) -> None:
-        """Draw the picture, then what takes longer to read or matters less, unless it is overtaken."""
+        """Draw the picture or a preview, then what takes longer to read or matters less, unless it is overtaken."""
         edit = self.session.edit(state)
-        picture, kind = live(edit.tensor)
+        preview = self.session.preview(edit)
         if edit.latent is not self._before:
             self.before.value, self.before.format = live(edit.latent.tensor)
             self._before = edit.latent
-        if self.after.format != kind:
-            self.after.format = kind
-        self.after.value = picture
+        self._show_after(preview)
         now = time.monotonic()
         if overtaken() and now - self._looked < LOOK_AGAIN:
             return
@@ -358,12 +359,20 @@ class EditorWidget(iw.VBox):
         self.table.value = changes_table(self.session.changes(state, edit), self.session.judge is not None)
         if overtaken(REST):
             return
+        if preview is not edit.tensor:
+            self._show_after(edit.tensor)
         if idle := self.session.idle(state):
             self._say(f"No channel reaches the threshold for “{'”, “'.join(idle)}”: lower it.")
         if self._telling == "code":
             self._tell_code(state)
-        self._thumbs[state] = live(edit.tensor, 100)[0]
+        self._thumbs[state] = live(preview, 100)[0]
         self._show_strip()
+
+    def _show_after(self, tensor: Tensor) -> None:
+        picture, kind = live(tensor)
+        if self.after.format != kind:
+            self.after.format = kind
+        self.after.value = picture
 
     def _show_strip(self) -> None:
         timeline, at = list(self.session.timeline), self.session.at

@@ -47,7 +47,9 @@ LIMITS = {
     "mapper, training on 200000 pictures, held (GB)": ("at most", 8),
     "slider to picture, median (ms)": ("at most", 60),
     "slider to picture, 95th percentile (ms)": ("at most", 120),
+    "slider to preview, median (ms)": ("at most", 150),
     "new prompt to picture, median (ms)": ("at most", 200),
+    "new prompt to whole picture, median (ms)": ("at most", 800),
     "after 30 s of dragging, last move to last picture (ms)": ("at most", 150),
     "memory of the kernel, grown by dragging (MB)": ("at most", 20),
     "levels that the last picture is off": ("at most", 0),
@@ -158,6 +160,9 @@ def main() -> None:
         if chromium():
             measures["widget"] = live.measure()
             show("widget", measures["widget"])
+            if photoreal.generator():
+                measures["widget, faces"] = live.measure("faces", what="preview")
+                show("widget, faces", measures["widget, faces"])
         else:
             print("\nThere is no Chromium: the live editor was not measured.")
     book = ROOT / "figures" / "book.json"  # what the last whole `make book` left

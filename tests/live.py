@@ -27,14 +27,16 @@ editor = Editor.from_pretrained("{domain}")
 judge = Judge.of(editor)
 EditorWidget(editor, judge.readings, worlds.prompts(editor.domain), seed={seed})
 """
-# Touches, and looks when the next picture is there: loaded, and in the frame that the browser draws next. Then it
-# rests, so that table and strip are drawn too.
-TOUCH = """async ([selector, kind, value]) => {
+# Touches, and looks when the next picture of so many pixels is there: loaded, and in the frame that the browser draws
+# next. Then it rests, so that table and strip are drawn too.
+TOUCH = """async ([selector, kind, value, width]) => {
     const image = document.querySelector('.deltaedit img.deltaedit-after');
     const target = document.querySelector(selector), start = performance.now();
     const shown = new Promise((resolve, reject) => {
         setTimeout(reject, 20000, 'no picture came');
-        image.addEventListener('load', () => requestAnimationFrame(() => resolve(performance.now())), {once: true}); });
+        const look = () => image.naturalWidth >= (width || 0) && requestAnimationFrame(() => {
+            image.removeEventListener('load', look); resolve(performance.now()); });
+        image.addEventListener('load', look); });
     if (kind === 'key') target.dispatchEvent(new KeyboardEvent('keydown', {key: value, bubbles: true}));
     else { target.value = value; target.dispatchEvent(new Event('change', {bubbles: true})); }
     const took = await shown - start;
@@ -66,17 +68,22 @@ def drag(page, seconds: float) -> None:
     page.mouse.up()
 
 
-def measure(domain: str = "portraits", runs: int = 60, seconds: float = SECONDS) -> dict[str, float]:
-    """Everything about the live editor."""
-    prompts = worlds.prompts(Editor.from_pretrained(domain).domain)[:9]
+def measure(
+    domain: str = "portraits", runs: int = 60, seconds: float = SECONDS, what: str = "picture"
+) -> dict[str, float]:
+    """Everything about the live editor; ``what`` it is that moves."""
+    editor = Editor.from_pretrained(domain)
+    prompts, whole = worlds.prompts(editor.domain)[:17], editor.generator.resolution
+    wide, prompts = prompts[9:], prompts[:9]
     notebook = new_notebook(cells=[new_code_cell(CELL.format(domain=domain, seed=SEED))])
     with tempfile.TemporaryDirectory() as place, browser() as page, jupyterlab(Path(place), notebook) as address:
         open_editor(page, address)
         page.wait_for_timeout(2000)
         box = ".deltaedit input[list]"
         asked = [page.evaluate(TOUCH, [box, "prompt", prompt]) for prompt in prompts]
+        fully = [page.evaluate(TOUCH, [box, "prompt", prompt, whole]) for prompt in wide]
         delete = page.locator(".deltaedit-row button")
-        for left in range(len(prompts) - 1, 0, -1):  # one slider is what is measured
+        for left in range(len(prompts) + len(wide) - 1, 0, -1):  # one slider is what is measured
             delete.last.click()
             page.wait_for_function("n => document.querySelectorAll('.deltaedit-row').length === n", arg=left)
         keys = ["ArrowLeft" if k // 20 % 2 == 0 else "ArrowRight" for k in range(runs + 3)]
@@ -94,9 +101,10 @@ def measure(domain: str = "portraits", runs: int = 60, seconds: float = SECONDS)
             "async img => Array.from(new Uint8Array(await (await fetch(img.src)).arrayBuffer()))"
         )
     return {
-        "slider to picture, median (ms)": statistics.median(moved),
-        "slider to picture, 95th percentile (ms)": float(np.percentile(moved, 95)),
-        "new prompt to picture, median (ms)": statistics.median(asked[1:]),
+        f"slider to {what}, median (ms)": statistics.median(moved),
+        f"slider to {what}, 95th percentile (ms)": float(np.percentile(moved, 95)),
+        f"new prompt to {what}, median (ms)": statistics.median(asked[1:]),
+        "new prompt to whole picture, median (ms)": statistics.median(fully),
         "after 30 s of dragging, last move to last picture (ms)": late,
         "pictures a second while dragging": (pictures - before) / seconds,
         "memory of the kernel, grown by dragging (MB)": grown,

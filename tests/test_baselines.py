@@ -19,6 +19,7 @@ from deltaedit.baselines import (
     LevelsMapper,
     LinearBoundary,
     Method,
+    PublishedDirections,
     RandomDirection,
     WPlus,
 )
@@ -64,6 +65,7 @@ def all_methods(editor, folder) -> list[Method]:
         LatentOptimization(editor, steps=3),
         LatentMapper(editor, folder, replace(SHORT, steps=3)),
         boundaries(editor)[0],
+        PublishedDirections(editor, {HAT: torch.randn(1, TINY.w_dim)}),
         RandomDirection(editor),
     ]
 
@@ -101,7 +103,7 @@ def test_a_step_in_w_plus_draws_what_w_plus_says(editor, latent, tmp_path):
             w_plus = as_w_plus(generator, latent.w) + 0.7 * direction.delta_w
             wanted = generator.synthesize(generator.styles(w_plus), w_plus)
             torch.testing.assert_close(method.edit(latent, HAT, 0.7).tensor, wanted, rtol=1e-3, atol=1e-4)
-    assert moving == [WPlus, LatentOptimization, LatentMapper, LinearBoundary]
+    assert moving == [WPlus, LatentOptimization, LatentMapper, LinearBoundary, PublishedDirections]
 
 
 def test_all_methods_refuse_what_says_nothing(editor, latent, tmp_path):
@@ -180,6 +182,24 @@ def test_optimization_works_in_batches_and_without_gradients_around(editor, late
     with torch.no_grad():
         torch.testing.assert_close(method.direction(latent, HAT).delta_w, whole.delta_w, rtol=1e-3, atol=1e-4)
     assert method.history[-1] == pytest.approx(log[-1], rel=1e-3)
+
+
+def test_optimization_descends_for_previews_where_its_editor_draws_them(editor, monkeypatch):
+    generator, sizes = editor.generator, []
+    draw = generator.preview
+
+    def preview(s, size, w=None, dtype=torch.float32):
+        sizes.append(size)
+        return draw(s, size, w, dtype)
+
+    monkeypatch.setattr(generator, "preview", preview)
+    editor.size = 8
+    latent = editor.sample(seed=7, n=2)
+    edit = LatentOptimization(editor, steps=20, l2=0.002).edit(latent, HAT)
+    assert edit.tensor.shape[-1] == 8
+    assert len(sizes) >= 22
+    assert set(sizes) == {8}
+    assert (clip_distance(editor, edit.tensor, HAT) < clip_distance(editor, latent.tensor, HAT) - 0.05).all()
 
 
 def test_identity_is_a_hook_and_holds_back(editor, latent, tmp_path):

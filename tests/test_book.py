@@ -315,6 +315,70 @@ def test_dark_pages_show_the_dark_rendering(tmp_path: Path):
     assert {path.name for path in (html / "_images").iterdir()} == {f"{name}.webp", f"{name}-dark.webp", "0abc.webp"}
 
 
+def test_what_is_published_is_small_and_whole(tmp_path: Path):
+    said = new_output("display_data", {"text/plain": "3"}, metadata={"scrapbook": {"name": "n"}})
+    noise = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    photo, flat = (b64encode(png(x)).decode() for x in (noise, np.zeros_like(noise)))
+    shown = new_output("display_data", {"image/png": photo, "text/plain": "a figure"}, metadata={DARK: photo})
+    drawn = new_output("display_data", {"image/png": flat})
+    loud = new_output("stream", name="stderr", text="100%")
+    hidden = new_code_cell("x", metadata={"tags": ["remove-output"]}, outputs=[said, loud, drawn])
+    copy = notebook(new_markdown_cell("# Faces"), new_code_cell("y", outputs=[shown, drawn, said]), hidden)
+    copy.metadata["deltaedit"] = {"key": "k"}
+    nbformat.write(copy, tmp_path / "a.ipynb")
+    build.publish(tmp_path / "a.ipynb", tmp_path / "published/a.ipynb")
+    _, one, other = nbformat.read(tmp_path / "published/a.ipynb", as_version=4).cells
+    assert [sorted(output.data) for output in one.outputs] == [
+        ["image/jpeg", "text/plain"],
+        ["image/png"],
+        ["text/plain"],
+    ]
+    assert DARK not in one.outputs[0].metadata
+    assert [output.metadata.scrapbook.name for output in other.outputs] == ["n"]
+
+
+def test_a_page_whose_models_cannot_be_had_shows_the_last_published_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    root, asked = tmp_path / "book", []
+    (root / "notebooks").mkdir(parents=True)
+    (root / "book").mkdir()
+    (root / "book/_toc.yml").write_text("root: notebooks/real\nchapters:\n  - file: notebooks/drawn\n")
+    for name, domain in (("real", "faces"), ("drawn", "portraits")):
+        cell = new_code_cell(f'domain = "{domain}"', metadata={"tags": ["parameters"]})
+        nbformat.write(notebook(new_markdown_cell(f"# {name}"), cell), root / f"notebooks/{name}.ipynb")
+    nbformat.write(notebook(new_markdown_cell("# As it was")), tmp_path / "kept.ipynb")
+
+    def provide(package, command: str, download: bool) -> Path:
+        asked.append((package.name, download))
+        raise FileNotFoundError("there is no network: try again.")
+
+    monkeypatch.setattr(build, "provide", provide)
+    ran = []
+    monkeypatch.setattr(
+        build.runner, "execute", lambda notebook, out, *_, **__: ran.append(out.stem) or shutil.copy(notebook, out)
+    )
+    (root / build.PUBLISHED).mkdir(parents=True)
+    shutil.copy(tmp_path / "kept.ipynb", root / build.PUBLISHED / "real.ipynb")
+    stage = root / "_build/src"
+    (stage / "notebooks").mkdir(parents=True)
+    build.run_notebooks(root, stage, {}, fresh=False)
+    assert asked == [("mobilestylegan", True)]
+    assert ran == ["drawn"]
+    title, note = nbformat.read(stage / "notebooks/real.ipynb", as_version=4).cells
+    assert title.source == "# As it was"
+    assert "the last published run" in note.source
+    assert "there is no network" in note.source
+    assert build.needs_of("faces") == "faces"
+    assert build.needs_of("portraits") is build.needs_of("no such domain") is build.needs_of(None) is None
+
+    monkeypatch.setattr(build, "provide", lambda *_, **__: root)  # now it can be had
+    build.run_notebooks(root, stage, {}, fresh=False, keep=True)
+    assert ran == ["drawn", "real", "drawn"]
+    assert nbformat.read(root / build.PUBLISHED / "real.ipynb", as_version=4).cells[0].source == "# real"
+    assert not (root / build.PUBLISHED / "drawn.ipynb").exists()
+
+
 # The machinery, from end to end: this book's configuration and API pages around one small notebook.
 
 

@@ -11,6 +11,7 @@ from deltaedit import domains
 from deltaedit.domain import Domain
 from deltaedit.editor import Editor
 from deltaedit.mapper import DeltaMapper, MapperConfig
+from deltaedit.mobilestylegan import MobileConfig, MobileStyleGAN, fit_preview
 
 HAT, OLD = "face with a hat", "old face"
 
@@ -22,9 +23,36 @@ def tiny_editor(**domain) -> Editor:
     return Editor(tiny_generator(), FakeClip(), mapper, relevance, Domain(**domain))
 
 
+def tiny_faces() -> Editor:
+    """An editor whose generator has previews, of 8 of its 16 px."""
+    torch.manual_seed(0)
+    config = MobileConfig(channels=(8, 8, 4), z_dim=5, w_dim=6, mapping_layers=2)
+    generator = fit_preview(MobileStyleGAN(config).eval().requires_grad_(False), (8,), faces=4)
+    return Editor(
+        generator,
+        FakeClip(),
+        DeltaMapper(MapperConfig(generator.layout.dims, DIM, hidden=8, groups=generator.layout.cuts)),
+    )
+
+
 @pytest.fixture
 def editor() -> Editor:
     return tiny_editor()
+
+
+def test_previews_in_place_of_pictures(editor):
+    faces = tiny_faces()
+    whole, quick = faces.generator.resolution, faces.at(7)
+    latent = quick.sample(seed=1, n=2)
+    assert latent.tensor.shape == (2, 3, 8, 8)
+    torch.testing.assert_close(latent.tensor, faces.generator.preview(latent.s, 8, latent.w))
+    one, other = quick.edit_each(latent, [HAT, OLD])
+    assert one.tensor.shape == other.tensor.shape == latent.tensor.shape
+    assert quick.at(None).sample(seed=1).image.size == faces.at(1000).sample(seed=1).image.size == (whole, whole)
+    edit = faces.edit(faces.sample(seed=1), HAT)
+    assert (edit.image.size, edit.at(8).image.size) == ((whole, whole), (8, 8))
+    assert torch.equal(edit.at(8).s, edit.s)
+    assert editor.at(8).sample(seed=1).image.size == (16, 16)  # StyleGAN2 has none
 
 
 def test_sample(editor):
@@ -224,6 +252,8 @@ def test_domain_folder(editor, tmp_path):
         {"raw_threshold": 1},
         {"photo_feature": "no"},
         {"align": 1},
+        {"steps": -1},
+        {"steps": 0.5},
     ],
 )
 def test_a_domain_card_must_make_sense(tmp_path, values):

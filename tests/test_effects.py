@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -9,7 +10,18 @@ from test_editor import tiny_editor
 
 from deltaedit import effects
 from deltaedit.editor import Latent
-from deltaedit.effects import MEASURES, Curve, EditScore, Witness, best_setting, measure, score_edits, summary
+from deltaedit.effects import (
+    MEASURES,
+    Curve,
+    EditScore,
+    Witness,
+    best_setting,
+    contest,
+    measure,
+    rises,
+    score_edits,
+    summary,
+)
 from deltaedit.metrics import Interval
 from deltaedit.worlds import named
 from deltaedit.worlds.judge import Judge, JudgeConfig
@@ -301,6 +313,67 @@ def test_methods_are_compared_at_equal_success():
     # Of 50 pictures that succeed or not: the normal approximation.
     assert interval.high - interval.low == pytest.approx(2 * 1.96 * math.sqrt(0.4 * 0.6 / 50), rel=0.2)
     assert slow.mean("leakage")[2] == pytest.approx(Interval(0.2, 0.2, 0.2))
+
+
+def test_a_difference_is_of_the_same_pictures():
+    ours, theirs = curve([0, 0.8], [0, 0.2]), curve([0, 0.8], [0, 0.5])
+    noise = torch.rand(50, generator=torch.Generator().manual_seed(0))
+    for one in (ours, theirs):
+        one.values[1, 0, 1] += noise  # what pictures differ by is no difference of methods
+    gap = theirs.beyond(ours, 0.5, "leakage")
+    assert gap.value == pytest.approx(0.3 * 0.5 / 0.8)
+    assert gap.high - gap.low < 0.5 * (theirs.at(0.5, "leakage").high - theirs.at(0.5, "leakage").low)
+    assert math.isnan(curve([0, 0.4], [0, 0.2]).beyond(ours, 0.5, "leakage").value)
+    ours.values[:, :, :, 0] = torch.nan
+    with pytest.raises(ValueError, match="asked of the same pictures"):
+        theirs.beyond(ours, 0.5, "leakage")
+
+
+def test_one_subject_is_one_within_a_distance():
+    one = replace(curve([0, 1], [0, 0]), apart=2.0)
+    one.values[4, 0, 1, :30] = 1 - 0.3**2 / 2  # .3 away
+    one.values[4, 0, 1, 30:] = 1 - 0.9**2 / 2
+    one.values[:, 0, :, 40:] = torch.nan
+    same = one.same_subject(0.6)
+    assert same.mean("likeness")[1].value == pytest.approx(0.75)
+    assert torch.equal(same.values[:4].nan_to_num(), one.values[:4].nan_to_num())
+
+
+def test_a_contest_tunes_every_method_on_pictures_that_are_not_compared():
+    editor, goals, asked = tiny_editor(), (Goal(WORLD, "hat", True),), {}
+    tuning, compared = editor.sample(seed=3, n=12), editor.sample(seed=4, n=14)
+
+    def variant(name: str, threshold: float):
+        def edit(latent: Latent, prompt: str):
+            asked.setdefault(name, []).append(latent)
+            return editor.edit(latent, prompt, threshold=threshold)
+
+        return edit
+
+    methods = {"one": {"a": variant("a", 0.0), "b": variant("b", 0.2)}, "other": {"": variant("other", 0.0)}}
+    entries = contest(methods, Reader(), tuning, compared, goals, (0.5, 1.0), around=(0.5, 1.0))
+    assert list(entries) == ["one", "other"]
+    loser = next(name for name in "ab" if name != entries["one"].knob)
+    assert {name: len(latents) for name, latents in asked.items()} == {loser: 1, entries["one"].knob: 2, "other": 2}
+    for latents in asked.values():
+        assert set(latents[0].source["rows"]) <= set(range(12))
+        assert latents[0].source["seed"] == 3
+        assert all(latent.source["seed"] == 4 for latent in latents[1:])
+    one = entries["other"]
+    assert one.curve.strengths == (0.0, 0.5, 1.0)
+    assert one.strength in (0.5, 1.0)
+    direct = measure(partial(editor.edit, threshold=0.0), Reader(), compared, goals, (one.strength / 2, one.strength))
+    torch.testing.assert_close(one.curve.values[1, :, 1:], direct.values[1, :, 1:], equal_nan=True)
+
+
+def test_an_edit_stands_for_what_is_there_oftener_after_it():
+    editor, before = tiny_editor(), people(6)
+    latent = replace(editor.sample(seed=0, n=6), tensor=picture(before))
+    edit = editor.edit(latent, "face with a hat")
+    edit.__dict__["tensor"] = picture(changed(before, hat=1.0))
+    found = rises(edit, Reader(), [Goal(WORLD, name, value) for name in ("glasses", "hat") for value in (True, False)])
+    assert list(found.values()) == [1.0, 0.0, 0.0, -1.0]
+    assert (next(iter(found)), list(found)[-1]) == (Goal(WORLD, "hat", True).prompt, Goal(WORLD, "hat", False).prompt)
 
 
 def test_goals_count_alike_however_many_pictures_lack_them():

@@ -278,11 +278,11 @@ def test_a_table_of_other_weights_is_left_out_and_says_so(tmp_path, capsys):
     assert {row["variant"] for row in experiments.shipped(tmp_path / "table.csv", "portraits", "loss")} >= {"mse"}
 
 
-def test_the_best_knob_leaks_least_of_those_that_get_there():
+def test_the_best_knob_leaks_least_of_those_that_get_there(monkeypatch):
     nan = math.nan
 
-    def rows_of(variant, leaked, success):
-        about = {"question": "method", "variant": variant, "seed": 0, "strength": ""}
+    def rows_of(question, variant, leaked, success):
+        about = {"question": question, "variant": variant, "seed": 0, "strength": ""}
         leaked = leaked if isinstance(leaked, tuple) else (leaked,) * 3
         numbers = {"leakage at 80 % success": leaked, "best success": (success,) * 3}
         return [
@@ -290,12 +290,29 @@ def test_the_best_knob_leaks_least_of_those_that_get_there():
             for name, x in numbers.items()
         ]
 
-    table = [
-        *rows_of("ours", 0.3, 0.9),
-        *rows_of("ours, 0.2", 0.2, 0.85),
-        *rows_of("ours, 0.4", (0.1, nan, nan), 0.81),  # not in all draws
-        *rows_of("ours, 0.6", nan, 0.7),
-        *rows_of("search, 1", nan, 0.4),
-        *rows_of("search, 2", nan, 0.6),
-    ]
-    assert experiments.best_knobs(table, 80) == {"ours": "ours, 0.2", "search": "search, 2"}
+    tried = {
+        "ours": (0.3, 0.9),
+        "ours, 0.2": (0.2, 0.85),
+        "ours, 0.4": ((0.1, nan, nan), 0.81),  # not in all draws
+        "ours, 0.6": (nan, 0.7),
+        "search, 1": (nan, 0.4),
+        "search, 2": (nan, 0.6),
+    }
+    monkeypatch.setattr(experiments, "GRID", [Experiment("knob", variant, {}) for variant in tried])
+    table = [row for variant, x in tried.items() for row in rows_of("method", variant, *x)]
+    wanted = {"ours": "ours, 0.2", "search": "search, 2"}
+    assert experiments.best_knobs(table, 80) == wanted
+    apart = {"ours": 0.3, "ours, 0.2": 0.3, "ours, 0.4": 0.2, "ours, 0.6": 0.3, "search, 1": 0.2}
+    elsewhere = [row for variant, leaked in apart.items() for row in rows_of("knob", variant, leaked, 0.9)]
+    assert experiments.tuned(table + elsewhere) == {"ours"}  # of the other not all was run
+    assert experiments.best_knobs(table + elsewhere, 80) == {"ours": "ours, 0.4", "search": "search, 2"}
+    assert experiments.tuned(table) == set()
+
+
+def test_knobs_are_chosen_once_and_on_pictures_that_are_not_compared():
+    method, knob = (experiments.choose([question]) for question in ("method", "knob"))
+    many = {one.variant for one in method} - {"random direction"}
+    assert {one.variant for one in knob} == many
+    assert all(one.once and one.parameters["tuning"] for one in knob)
+    assert not any("tuning" in one.parameters for one in GRID if one.question != "knob")
+    assert len(experiments.plan(knob, seeds=(0, 1))) == len(knob)

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import shutil
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +12,8 @@ import torch
 from test_sentences import SIZES, bert
 
 from deltaedit.clip import ClipEncoder
-from deltaedit.domain import CLIP, MAPPER, RELEVANCE
+from deltaedit.domain import CLIP, GENERATOR, MAPPER, RELEVANCE, Domain
+from deltaedit.editor import Editor
 from deltaedit.features import FeatureStore, extract_features
 from deltaedit.files import read_tensors, write_tensors
 from deltaedit.mapper import DeltaMapper, MapperConfig
@@ -20,11 +23,13 @@ from deltaedit.training import MapperTraining
 from deltaedit.worlds.faces import measured, train
 from deltaedit.worlds.faces.captions import content, vocabulary
 from deltaedit.worlds.faces.colours import hsv, lab
+from deltaedit.worlds.faces.judge import FaceJudge
 from deltaedit.worlds.faces.labels import ASKS, LETTERS, Look, agreement, first, latent, read, target
 from deltaedit.worlds.faces.measured import POINTS, SHAPES, measure_pool, measures, soft_labels
 from deltaedit.worlds.faces.pool import FacePool, Sketch, draw_pool
 from deltaedit.worlds.faces.spread import Spread, auc, colour_cells, fit_spread, platt
 from deltaedit.worlds.faces.train_clip import FaceClipTraining, embed_captions, train_clip
+from deltaedit.worlds.faces.train_encoder import FaceEncoderTraining, as_photographed, train_encoder
 from deltaedit.worlds.faces.train_head import HeadTraining
 from deltaedit.worlds.faces.words import ATTRIBUTES, PROMPTS, WORDINGS
 
@@ -35,6 +40,9 @@ MODEL = {
     "text_cfg": {"context_length": 48, "hidden": 6},
 }
 RECIPE = FaceClipTraining(steps=8, batch_size=16, warmup=2, keep=4)
+RECALLED = FaceEncoderTraining(
+    steps=6, batch_size=8, drawn_steps=3, drawn_batch=4, width=8, channel_max=8, code=8, rank=2
+)
 
 
 @pytest.fixture(scope="module")
@@ -224,7 +232,7 @@ def test_a_missing_landmarker_is_said_in_a_sentence(monkeypatch, pool):
         raise ImportError(name)
 
     monkeypatch.setattr(measured, "import_module", missing)
-    with pytest.raises(ImportError, match="mediapipe is not installed.*environment of its own"):
+    with pytest.raises(ImportError, match="mediapipe is not installed.*pip install"):
         measured.landmarker()
     with pytest.raises(SystemExit, match="mediapipe is not installed"):
         measured.main([str(pool.folder)])
@@ -370,6 +378,57 @@ def test_all_parts_one_after_the_other(generator, sentences, tmp_path, monkeypat
     card = json.loads((out / "mapper.card.json").read_text())
     assert card["curve"][-1]["step"] == 5
     assert len(FeatureStore.open(next(tmp_path.glob("features-*")))) == 1024
+
+    generator = fit_preview(deepcopy(generator), (8, 16, 128), faces=2)
+    generator.save(out / GENERATOR)
+    shutil.copytree(sentences, out, dirs_exist_ok=True)
+    Domain(align=True).write(out)
+    monkeypatch.setattr(train, "INVERTED", (4, 2))
+    train.make_encoder(pool, generator, looks, tmp_path, out, FaceJudge.load(), RECALLED, steps=2)
+    assert Editor.from_pretrained(out).encoder.config.rank == 2
+    measured = json.loads((out / "encoder.card.json").read_text())["measured"]
+    assert [(measured[name]["faces"], measured[name]["steps"]) for name in ("encoded", "refined")] == [(4, 0), (2, 2)]
+    assert all(0 <= row["same_person"] <= 1 and -1 <= row["clip"] <= 1 for row in measured.values())
+
+
+def test_a_killed_training_of_an_encoder_goes_on_to_the_same(generator, pool, tmp_path):
+    generator = fit_preview(deepcopy(generator), (8,), faces=2)
+    whole, log = train_encoder(pool, generator, tmp_path / "whole", RECALLED, held_out=range(9))
+    assert [row["step"] for row in log] == [6, 3]
+    assert log[0]["held_out"] > 0
+    for _ in range(3):
+        parts, log = train_encoder(pool, generator, tmp_path / "parts", RECALLED, held_out=range(9), stop_after=4)
+    assert [row["step"] for row in log] == [4, 6, 3]
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), parts.parameters(), strict=True))
+    with pytest.raises(ValueError, match="another run"):
+        train_encoder(pool, generator, tmp_path / "parts", replace(RECALLED, lr=1.0), held_out=range(9))
+
+
+def test_an_encoder_learns_and_never_from_what_is_held_out(generator, pool, tmp_path):
+    generator, recipe = fit_preview(deepcopy(generator), (8,), faces=2), replace(RECALLED, steps=60, lr=3e-3)
+    _, log = train_encoder(pool, generator, tmp_path / "one", recipe)
+    _, first = train_encoder(pool, generator, tmp_path / "first", replace(recipe, steps=1))
+    assert log[1]["latent"] < 0.9 * first[0]["latent"]
+    judged = FacePool(tmp_path / "judged", 1, pool.manifest)
+    picture = pool.read(0, "picture").clone()
+    picture[:9] = 255
+    write_tensors(judged.path(0), {"picture": picture}, {})
+    one, two = (
+        train_encoder(own, generator, tmp_path / name, RECALLED, held_out=range(9))[0]
+        for own, name in ((pool, "plain"), (judged, "painted"))
+    )
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+
+
+def test_faces_are_disturbed_as_photos_are():
+    image = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    smooth = torch.nn.functional.avg_pool2d(image, 9, 1, 4)
+    one, same, other = (as_photographed(smooth, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))
+    assert one.equal(same)
+    assert not one.equal(other)
+    assert one.shape == image.shape
+    assert one.abs().max() <= 1
+    assert 0 < (one - smooth).abs().mean() < 0.3
 
 
 def test_the_command_line_says_what_is_missing(tmp_path, monkeypatch):

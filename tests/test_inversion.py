@@ -12,8 +12,10 @@ from PIL import Image
 from deltaedit.domain import Domain
 from deltaedit.e4e import E4E, E4EConfig, Encoder, EncoderConfig, load_encoder
 from deltaedit.editor import Editor
-from deltaedit.inversion import EncoderTraining, refine, train_encoder
+from deltaedit.files import write_tensors
+from deltaedit.inversion import EncoderTraining, inside, refine, train_encoder
 from deltaedit.mapper import DeltaMapper, MapperConfig
+from deltaedit.mobilestylegan import MobileConfig, MobileStyleGAN, fit_preview
 from deltaedit.pictures import resize
 from deltaedit.stylegan2 import Generator
 
@@ -77,6 +79,78 @@ def test_refining_ends_when_it_gains_no_more_and_keeps_the_best():
     assert len(looks) == 6
     far = refine(generator, image, w + 0.1, 9, lr=100.0)
     assert torch.equal(far, w + 0.1)  # each step led away
+
+
+@pytest.fixture(scope="module")
+def mobile() -> MobileStyleGAN:
+    torch.manual_seed(0)
+    made = MobileStyleGAN(MobileConfig(channels=(8, 8, 8), z_dim=6, w_dim=8, mapping_layers=1)).eval()
+    return fit_preview(made.requires_grad_(False), (16,), faces=4)
+
+
+def test_previews_are_refined_and_layers_stay_near_each_other(mobile):
+    w = mobile.mapping(torch.randn(1, 6, generator=torch.Generator().manual_seed(1)))
+    image = resize(mobile.synthesize(mobile.styles(w)), 16)
+    start = w[:, None].expand(-1, mobile.num_ws, -1) + 0.5
+
+    def found(apart: float | None) -> tuple[float, float]:
+        code = refine(mobile, image, start, 30, lr=0.05, size=16, apart=apart)
+        again = mobile.preview(mobile.styles(code), 16)
+        return float((again - image).abs().mean()), float((code - code.mean(1, keepdim=True)).square().mean())
+
+    before = float((mobile.preview(mobile.styles(start), 16) - image).abs().mean())
+    free, near, alone = found(None), found(1.0), found(1e4)
+    assert max(free[0], near[0]) < 0.8 * before
+    assert alone[1] < near[1] < free[1]
+    corner = (0.0, 0.0, 0.5, 0.25)
+    assert inside(image, corner).shape == (1, 3, 4, 8)
+    code = refine(mobile, image, start, 30, lr=0.05, size=16, apart=1.0, window=corner)
+    again = mobile.preview(mobile.styles(code), 16)
+    assert (
+        inside(again - image, corner).abs().mean()
+        < inside(mobile.preview(mobile.styles(start), 16) - image, corner).abs().mean()
+    )
+
+
+def test_an_editor_inverts_by_previews_where_there_are_some(mobile, monkeypatch):
+    monkeypatch.setattr("deltaedit.editor.SKETCHED", 10)
+    encoder = Encoder(EncoderConfig(8, mobile.num_ws, 16, 8, code=8, rank=2), mobile.w_avg)
+    config = MapperConfig(mobile.layout.dims, DIM, groups=mobile.layout.cuts)
+    faces = Editor(mobile, FakeClip(), DeltaMapper(config), encoder=encoder)
+    sizes = []
+    preview = mobile.preview
+    monkeypatch.setattr(mobile, "preview", lambda s, size, *a: sizes.append(size) or preview(s, size, *a))
+    faces.domain = Domain(steps=3)
+    latent = faces.invert(Image.new("RGB", (40, 30), "red"))
+    assert sizes == [16, 16, 16]
+    faces.invert(Image.new("RGB", (40, 30), "red"), steps=0)
+    assert len(sizes) == 3
+    assert latent.tensor.shape == (1, 3, 32, 32)
+    assert latent.w.shape == (1, mobile.num_ws, 8)
+
+
+def test_differences_of_low_rank_are_saved_and_files_of_old_are_read(tmp_path):
+    torch.manual_seed(0)
+    few = Encoder(EncoderConfig(8, 5, 16, 8, code=12, rank=2))
+    torch.nn.init.normal_(few.to_delta.weight)
+    _, delta = few.parts(torch.rand(4, 3, 16, 16))
+    assert torch.linalg.matrix_rank(delta.flatten(0, 1)) == 2
+    few.save(tmp_path / "few.safetensors")
+    assert load_encoder(tmp_path / "few.safetensors").config == few.config
+    old = Encoder(EncoderConfig(8, 5, 16, 8))
+    config = {"w_dim": 8, "num_ws": 5, "resolution": 16, "width": 8, "channel_max": 256}
+    write_tensors(tmp_path / "old.safetensors", old.state_dict(), {"kind": "encoder", "config": config})
+    again = load_encoder(tmp_path / "old.safetensors")
+    assert all(torch.equal(a, b) for a, b in zip(again.parameters(), old.parameters(), strict=True))
+
+
+def test_a_picture_without_a_face_is_refused_where_faces_are_aligned(monkeypatch):
+    monkeypatch.setattr("deltaedit.faces.find_faces", lambda image: [])
+    faces = editor()
+    faces.domain = Domain(align=True)
+    with pytest.raises(ValueError, match="^no face was found: take one from the front, or bring it cut out"):
+        faces.invert(Image.new("RGB", (40, 30)), steps=1)
+    assert faces.invert(Image.new("RGB", (40, 30)), steps=1, aligned=True).tensor.shape == (1, 3, 16, 16)
 
 
 def test_resize_keeps_the_centre():

@@ -25,7 +25,8 @@ def place(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def lab(place):
-    notebook = parameterize_notebook(load_notebook_node(NOTEBOOK), {"seed": 7, "n_timed": 1, "n_dragged": 5})
+    little = {"domain": "portraits", "seed": 7, "n_timed": 1, "n_dragged": 5}
+    notebook = parameterize_notebook(load_notebook_node(NOTEBOOK), little)
     with jupyterlab(place, notebook) as address, browser() as page:
         faults = []
         page.on("pageerror", lambda error: faults.append(str(error)))

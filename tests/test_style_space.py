@@ -34,7 +34,7 @@ class LinearConfig:
 class Linear(nn.Module):
     """Another architecture: pictures are a linear function of s alone, and nothing of StyleGAN2 is in it."""
 
-    resolution, z_dim, num_ws, batch_size = SIDE, Z, LAYERS, 8
+    resolution, z_dim, num_ws, batch_size, layer_sizes = SIDE, Z, LAYERS, 8, (SIDE,) * LAYERS
 
     def __init__(self, config: LinearConfig = LinearConfig()) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ def linear() -> Linear:
 def test_generators_keep_the_protocol(kind):
     protocol, generator = style_space.AnyGenerator, kind()
     asked = {name for name in dir(protocol) if not name.startswith("_")} | set(protocol.__annotations__)
-    assert len(asked) == 13
+    assert len(asked) == 14
     for name in asked:
         assert hasattr(generator, name), name
         if callable(getattr(protocol, name, None)):

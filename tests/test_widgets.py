@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from fakes import tiny_generator
 from PIL import Image
-from test_editor import HAT, OLD, tiny_editor
+from test_editor import HAT, OLD, tiny_editor, tiny_faces
 
-from deltaedit import widgets
+from deltaedit import session, widgets
 from deltaedit.e4e import Encoder, EncoderConfig
 from deltaedit.session import Change
 from deltaedit.widgets import EditorWidget, changes_table
@@ -138,6 +138,25 @@ def test_while_a_slider_moves_only_the_newest_value_is_drawn(widget, monkeypatch
     final = widgets.live(widget.session.edit().tensor)[0]
     assert (widget.session.state.layers[0].strength, widget.after.value) == (299 / 150, final)
     assert len(widget.session.timeline) == 3
+
+
+def test_a_preview_moves_and_the_picture_comes_when_the_hand_rests(monkeypatch):
+    monkeypatch.setattr(widgets, "REST", 0.01)
+    monkeypatch.setattr(session, "LIVE", 8)
+    widget, sizes = EditorWidget(tiny_faces()), []
+
+    def seen(change: dict) -> None:
+        with Image.open(BytesIO(change["new"])) as image:
+            sizes.append(image.width)
+
+    widget.after.observe(seen, "value")
+    ask(widget, HAT)
+    whole = widget.session.editor.generator.resolution
+    assert sizes == [8, whole]
+    with Image.open(BytesIO(widget.before.value)) as image:
+        assert image.width == whole
+    assert widget.session.edit().image.width == whole
+    widget.close()
 
 
 def test_pictures_from_outside(widget):

@@ -18,6 +18,7 @@ from deltaedit.domain import CLIP
 from deltaedit.features import SHARD, shard_latents
 from deltaedit.worlds import captions, evaluate
 from deltaedit.worlds.captions import facts, negations
+from deltaedit.worlds.faces.judge import ASKS
 from deltaedit.worlds.pool import latents, open_pool
 from deltaedit.worlds.table import Binary, Choice, Scale, Table
 from deltaedit.worlds.train_generator import MINIATURE
@@ -149,6 +150,18 @@ def test_examples_are_canonical_prompts_and_goals(world):
     assert examples.wordings[0] == examples.edits[0]
     assert set(" ".join((examples.wordings[0], *examples.recognised)).split()) <= words
     assert not set(examples.wordings[-1].split()) <= words
+
+
+def test_examples_of_real_faces_are_prompts_that_their_judge_has_goals_for():
+    faces, examples = Domain("faces", align=True), worlds.examples(Domain("faces", align=True))
+    known = {ask[0] for ask in ASKS}
+    assert examples is not worlds.examples(Domain("portraits", world="portraits"))
+    assert len(examples.first) == 9
+    assert examples.wordings[0] == examples.edits[0]
+    assert {prompt for pair in examples.pairs for prompt in pair} <= known
+    assert len({*examples.first, *examples.edits} - known) <= 1  # a beard is asked of men
+    assert 0 in examples.degrees
+    assert set(examples.edits) <= set(worlds.prompts(faces))
 
 
 def pairs_of_words(text: str) -> set[tuple[str, str]]:

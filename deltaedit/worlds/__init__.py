@@ -40,11 +40,18 @@ def of(domain: Domain) -> World:
 
 
 def examples(domain: Domain) -> Examples:
-    """What the book shows of a domain: as its world has it, or one with the same neutral prompt; else plain words."""
+    """What the book shows of a domain: as its world has it, or one with the same neutral prompt; else plain words.
+
+    Of one that is aligned as FFHQ's it is what the book shows of real faces.
+    """
     from deltaedit.worlds.world import Examples  # here: it takes torch
 
     if domain.world is not None:
         return named(domain.world).examples
+    if domain.align:
+        from deltaedit.worlds.faces.examples import EXAMPLES
+
+        return EXAMPLES
     for world in map(named, NAMES):
         if world.neutral == domain.neutral:
             return world.examples
@@ -56,8 +63,12 @@ def examples(domain: Domain) -> Examples:
 def prompts(domain: Domain) -> tuple[str, ...]:
     """What can be asked of a domain's pictures: what edits of its world are measured on, then all its captions' words.
 
-    Of a domain of no world of ours, what the book shows of it.
+    Of a domain of no world of ours, what the book shows of it; of real faces, what people ask of them.
     """
+    if domain.world is None and domain.align:
+        from deltaedit.worlds.faces.examples import ASKED
+
+        return tuple(dict.fromkeys((*examples(domain).edits, *ASKED)))
     if domain.world is None:
         return examples(domain).edits
     world = named(domain.world)

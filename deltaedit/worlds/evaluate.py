@@ -15,6 +15,7 @@ from deltaedit.editor import Editor
 from deltaedit.effects import score_edits, summary
 from deltaedit.metrics import frechet_distance, precision_recall
 from deltaedit.worlds import captions
+from deltaedit.worlds.faces.judge import FaceJudge
 from deltaedit.worlds.judge import Judge, agreement
 from deltaedit.worlds.pool import latents, renders
 from deltaedit.worlds.table import Binary, Choice
@@ -203,18 +204,15 @@ def labels(goals: Iterable[Goal], factors: Tensor) -> dict[str, Tensor]:
     return out
 
 
-def kept(judge: Judge, image: Tensor, again: Tensor) -> dict[str, Tensor]:
+def kept(judge: Judge | FaceJudge, image: Tensor, again: Tensor) -> dict[str, Tensor]:
     """Whether pictures (B, 3, H, W) show what they did before, by attribute, where it could be seen; a bool for each.
 
     Of the attributes that are there or not, or one of several, as the judge reads them.
     """
-    table = judge.world.table
     before, after = judge.read(image), judge.read(again.clamp(-1, 1))
-    seen = table.visible(before)
-    return {
-        name: (table.column(before, name) == table.column(after, name))[table.column(seen, name)]
-        for name in (*table.binary, *table.choice)
-    }
+    seen, asked = judge.visible(before), {*judge.binary, *judge.choices}
+    rows = {name: k for k, name in enumerate(judge.names) if name in asked}
+    return {name: (before[:, k] == after[:, k])[seen[:, k]] for name, k in rows.items()}
 
 
 @torch.no_grad()

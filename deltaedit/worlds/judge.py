@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deltaedit.devices import half_precision
+from deltaedit.domain import Domain
 from deltaedit.domains import find
 from deltaedit.editor import Editor
 from deltaedit.files import read_module, write_tensors
@@ -56,6 +57,25 @@ class Judge(nn.Module):
     def goals(self) -> tuple[Goal, ...]:
         """The edits that are measured."""
         return self.world.goals
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """Attributes that are one of several."""
+        return tuple(self.world.table.choice)
+
+    @property
+    def spread(self) -> dict[str, float]:
+        """Standard deviation of each attribute over pictures; see ``World.spread``."""
+        return self.world.spread
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """Attributes that an edit should leave alone which does not name them."""
+        return self.world.kept
+
+    def there_and_gone(self, name: str) -> tuple[Goal, Goal]:
+        """The two goals of a thing that can be taken off: it, and without it."""
+        return Goal(self.world, name, True), Goal(self.world, name, False)
 
     def features(self, image: Tensor) -> list[Tensor]:
         """All that is seen on the way, (B, C, H', W') each, from edges to ``embedding``, the last, (B, 256, 1, 1)."""
@@ -152,15 +172,21 @@ class Judge(nn.Module):
 
     @classmethod
     def of(cls, editor: Editor) -> Judge | FaceJudge | None:
-        """The judge of an editor's pictures, on its device: of its domain's folder or its world's; None without one.
+        """The judge of an editor's pictures, on its device, see ``of_domain``; None without one."""
+        return cls.of_domain(editor.domain, editor.home, editor.device)
+
+    @classmethod
+    def of_domain(
+        cls, domain: Domain, home: str | Path | None = None, device: str | torch.device = "cpu"
+    ) -> Judge | FaceJudge | None:
+        """The judge of a domain's pictures: that in the folder that ``home`` names, or its world's; None without one.
 
         Faces that are aligned as FFHQ's are judged by published networks.
         """
-        if editor.domain.world is None and editor.domain.align:
-            return FaceJudge.load(device=editor.device)
-        homes = (editor.home, editor.domain.world)
-        files = [find(home) / JUDGE for home in homes if home is not None]
-        return next((cls.load(file, editor.device) for file in files if file.is_file()), None)
+        if domain.world is None and domain.align:
+            return FaceJudge.load(device=device)
+        files = [find(place) / JUDGE for place in (home, domain.world) if place is not None]
+        return next((cls.load(file, device) for file in files if file.is_file()), None)
 
 
 def judge_loss(table: Table, out: dict[str, Tensor], factors: Tensor, seen: Tensor) -> Tensor:

@@ -48,12 +48,13 @@ class Examples:
     wordings: tuple[str, ...]  #: other ways to say ``edits[0]``, itself first; the last with a word no caption holds
     pairs: tuple[tuple[str, str], ...]  #: asked for together
     removable: tuple[str, ...]  #: names of binary attributes to take off again
+    degrees: tuple[float, ...] = (-0.3, -0.15, 0.0, 0.15, 0.3)  #: strengths of those that have an opposite
 
     @classmethod
-    def of(cls, pairs: str, **told: str) -> Examples:
+    def of(cls, pairs: str, degrees: tuple[float, ...] = degrees, **told: str) -> Examples:
         """As a world's declaration has them: «old face, bald face», pairs «old face + bald face»."""
         both = tuple((one, other) for one, other in (pair.split(" + ") for pair in words(pairs)))
-        return cls(pairs=both, **{name: words(text) for name, text in told.items()})
+        return cls(pairs=both, degrees=degrees, **{name: words(text) for name, text in told.items()})
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,6 +30,7 @@ WEIGHTS = Path(__file__).parent / "weights"
 FILE, CARD = "judge.safetensors", "judge.card.json"
 KIND = "faces"  # what the file says that it is
 
+DESCRIPTOR = 128  # numbers that tell people apart
 BATCH = 16  # pictures at a time: their maps stay in a processor's cache
 
 SEEN = 256  # pixels of a picture that are looked at
@@ -238,9 +239,12 @@ class FaceJudge(nn.Module):
     torch.Size([2, 128])
     """
 
+    world = None  #: none draws them
     names = NAMES
     binary = (*THINGS, *MOODS)
+    choices = ("hair_color",)  #: of several, one
     identity = ("man", "age", "skin")
+    kept = ("man", "age", "skin", "background")  #: what an edit should leave alone which does not name them
 
     def __init__(
         self, networks: Mapping[str, Network], heads: Tensor | None = None, bias: Tensor | None = None,
@@ -274,6 +278,8 @@ class FaceJudge(nn.Module):
     @torch.no_grad()
     def look(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """What ``read`` says of pictures, and the recogniser's descriptors (B, 128), for ``same_person``."""
+        if not len(image):
+            return image.new_zeros(0, len(NAMES)), image.new_zeros(0, DESCRIPTOR)
         batches = tqdm(image.split(BATCH), desc=f"judging {len(image)} faces", delay=2, leave=False)
         read, descriptor = zip(*(self._look(batch)[:2] for batch in batches), strict=True)
         return torch.cat(read), torch.cat(descriptor)
@@ -304,9 +310,19 @@ class FaceJudge(nn.Module):
         return change / after.new_tensor([self.reading.spread[name] for name in self.names])
 
     @property
+    def spread(self) -> dict[str, float]:
+        """Standard deviation of each attribute over generated faces; see ``Reading``."""
+        return self.reading.spread
+
+    @property
     def goals(self) -> tuple[FaceGoal, ...]:
         """The edits that are measured, ``ASKS``."""
         return tuple(self.goal(*ask) for ask in ASKS)
+
+    def there_and_gone(self, name: str) -> tuple[FaceGoal, FaceGoal]:
+        """The two goals of a thing that can be taken off: it, and without it."""
+        asks = {ask[2]: ask for ask in ASKS if ask[1] == name}
+        return self.goal(*asks[True]), self.goal(*asks[False])
 
     def goal(self, prompt: str, name: str, value: bool | str, also: Sequence[str] = ()) -> FaceGoal:
         """A prompt that asks for an attribute's value: a truth value, a colour, or an end that ``Reading`` knows.

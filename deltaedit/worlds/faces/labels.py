@@ -19,6 +19,8 @@ from deltaedit.features import SHARD, shard_latents
 
 LABELS = Path(__file__).with_name("labels.csv")
 SEED, TRUNCATION = 0, 0.9  # that the faces were drawn with
+GENERATOR = "35f2d0835e13"
+"""Fingerprint of the generator that drew them: of another's faces the labels say nothing."""
 WHO, SHEETS = ("editor", "judge"), ("random", "enriched", "second")
 
 FIELDS: dict[str, str] = {

@@ -10,22 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-D65 = (0.9505, 1.0, 1.089)  # white
-TO_XYZ = ((0.4124, 0.3576, 0.1805), (0.2126, 0.7152, 0.0722), (0.0193, 0.1192, 0.9505))  # of linear sRGB
-
-
-def lab(image: Tensor) -> Tensor:
-    """CIE Lab (B, 3, H, W) of sRGB in [-1, 1].
-
-    >>> lab(torch.ones(1, 3, 1, 1)).flatten().round().abs().tolist()
-    [100.0, 0.0, 0.0]
-    """
-    x = (image.clamp(-1, 1) + 1) / 2
-    linear = torch.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4)
-    white = image.new_tensor(D65)[:, None, None]
-    xyz = torch.einsum("ij,bjhw->bihw", image.new_tensor(TO_XYZ), linear) / white
-    x, y, z = torch.where(xyz > 0.008856, xyz.clamp(min=1e-6) ** (1 / 3), 7.787 * xyz + 16 / 116).unbind(1)
-    return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], dim=1)
+from deltaedit.worlds.faces.colours import lab
 
 
 def turned(points: Tensor) -> dict[str, Tensor]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import re
+from pathlib import Path
 
 from deltaedit.worlds.faces.words import ATTRIBUTES, PEOPLE, SAID, Said, bare
 
@@ -570,6 +572,8 @@ def agrees(phrase: str, labels: dict[str, float]) -> bool:
 def sayings() -> list[tuple[str, str]]:
     """Every wording of every attribute, common and rare, bare as a user would type it, each with its attribute.
 
+    Thousands are from ``sayings.csv``; the others are what captions are made of.
+
     A noun that tells an age tells it first of all, «granny» is old; the others tell a gender. None stands there twice
     and none holds a held-out word. To train a text head on single facts, and to leave one out.
 
@@ -584,4 +588,6 @@ def sayings() -> list[tuple[str, str]]:
             for (age, gender), nouns in table.items():
                 if name == (age or gender):
                     found |= dict.fromkeys(nouns.split(", "), name)
-    return list(found.items())
+    with Path(__file__).with_name("sayings.csv").open(encoding="utf-8", newline="") as lines:
+        more = {row["saying"]: row["attribute"] for row in csv.DictReader(lines)}
+    return list((more | found).items())

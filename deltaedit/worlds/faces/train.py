@@ -12,7 +12,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -24,32 +24,40 @@ from torch import Tensor
 from tqdm import tqdm
 
 from deltaedit.clip import ClipEncoder
-from deltaedit.domain import CLIP, GENERATOR, MAPPER, RELEVANCE
+from deltaedit.domain import CARD as DOMAIN
+from deltaedit.domain import CLIP, ENCODER, GENERATOR, MAPPER, RELEVANCE, Domain
 from deltaedit.download import MINILM, MOBILESTYLEGAN
-from deltaedit.features import extract_features
+from deltaedit.editor import Editor
+from deltaedit.features import SHARD, extract_features
 from deltaedit.files import read_tensors, write_tensors
+from deltaedit.mapper import MapperConfig
 from deltaedit.mobilestylegan import MobileStyleGAN
 from deltaedit.packages import provide
 from deltaedit.pictures import average
 from deltaedit.record import digest
 from deltaedit.relevance import estimate_relevance
-from deltaedit.training import MapperTraining, train_mapper
+from deltaedit.training import QUICK, MapperTraining, train_mapper
+from deltaedit.worlds.faces import edits
 from deltaedit.worlds.faces.captions import SURE
+from deltaedit.worlds.faces.judge import FaceJudge
 from deltaedit.worlds.faces.labels import ASKS, SEED, TRUNCATION, Look, agreement, first, read, target
 from deltaedit.worlds.faces.measured import Measure, landmarker, measure_pool, measures, soft_labels
 from deltaedit.worlds.faces.pool import FacePool, as_image, draw_pool, halved
 from deltaedit.worlds.faces.spread import Spread, auc, fit_spread
-from deltaedit.worlds.faces.train_clip import CONFIG, FaceClipTraining, embed_captions, train_clip
+from deltaedit.worlds.faces.train_clip import CONFIG, FaceClipTraining, embed_captions, even_out, train_clip
+from deltaedit.worlds.faces.train_encoder import FaceEncoderTraining, likeness, train_encoder
 from deltaedit.worlds.faces.train_head import HeadTraining, train_head
 from deltaedit.worlds.faces.words import ATTRIBUTES, PROMPTS, WORDINGS
-from deltaedit.worlds.train import MAPPER as RECIPE
 from deltaedit.worlds.train import rounded, write_card
 
-PARTS = ("pool", "labels", "clip", "domain")
+PARTS = ("pool", "labels", "clip", "domain", "encoder", "measure")
 SHARDS = 31  # of 1024 faces
 WEIGHTS = Path(__file__).parent / "weights"
 CPU = torch.device("cpu")
+RECIPE = replace(QUICK, steps=3000, mapper=MapperConfig(hidden=160, last_activation=False))
 BATCH = 32  # pictures that CLIP looks at at a time
+INVERTED = (200, 6)  # held-out faces that an encoder is measured on, alone and with optimisation
+STEPS = 100  # of that
 
 
 def make_labels(
@@ -138,23 +146,30 @@ def make_clip(
     config: FaceClipTraining = FaceClipTraining(),
     model: dict[str, Any] = CONFIG,
     head: HeadTraining = HeadTraining(),
+    go_on: bool = False,
     device: torch.device = CPU,
 ) -> None:
-    """Train CLIP on all faces but the judge's, then its text head once more, and write it with its card."""
+    """Train CLIP on all faces but the judge's, then its text head once more, and write it with its card.
+
+    With ``go_on`` it begins with the weights that are in ``out``.
+    """
     size, longest = model["vision_cfg"]["image_size"], model["text_cfg"]["context_length"]
     embedded = embed_captions(labels, sentences, runs / "captions", config.seed, device, longest)
     parts = [halved(pool.read(shard, "picture")).split(256) for shard in range(pool.shards)]
     picture = torch.cat([average(part.float(), size).round().byte() for part in chain(*parts)])
     judged = [look for look in first(looks, "judge") if look.number < len(pool)]
     kept_out = [look.number for look in judged]
-    given = {"held_out": kept_out, "model": model, "device": device}
+    start = ClipEncoder.load(out / CLIP, device, sentences=sentences) if go_on else None
+    given = {"held_out": kept_out, "model": model, "start": start, "device": device}
     clip, log = train_clip(picture, labels, embedded, sentences, runs / "clip", config, **given)
-    with torch.inference_mode():
-        feature = torch.cat([clip.encode_image(as_image(part).to(device)) for part in picture.split(BATCH)])
     kept = torch.ones(len(picture), dtype=torch.bool)
     kept[kept_out] = False
-    shown = (feature.clone()[kept.to(device)], labels[kept].to(device), embedded[kept].to(device))
-    train_head(clip.model.text, clip.tokenizer, *shown, head)
+    visual, known = clip.model.visual, labels[kept].to(device)
+    with torch.no_grad():
+        parts = picture[kept].split(BATCH)
+        seen = torch.cat([visual(clip.preprocess(as_image(part).to(device))).float() for part in parts])
+    feature = even_out(visual, seen, known)
+    train_head(clip.model.text, clip.tokenizer, feature, known, embedded[kept].to(device), head)
     clip.save(out / CLIP)
     clip = ClipEncoder.load(out / CLIP, device, sentences=sentences)
     measured: dict[str, Any] = {"wordings": round(wordings(clip), 4), "wordings_asked": len(WORDINGS)}
@@ -172,8 +187,8 @@ def make_clip(
         device,
         log,
         data=f"{len(pool) - len(judged)} faces, {embedded.shape[1]} captions each; {seen}",
-        objective="contrastive, and attributes asked of the picture's feature; then the text head alone, towards the "
-        "partial effect of each attribute; the sentence encoder is locked",
+        objective="contrastive, and attributes asked of the picture's feature; then this is evened out, and the text "
+        "head alone is trained towards the partial effect of each attribute; the sentence encoder is locked",
         recipe=asdict(config) | {"model": model, "head": asdict(head)},
         measured=measured,
     )
@@ -203,6 +218,66 @@ def make_domain(
     write_card(out, "mapper", device, mapper.history, data=data, objective=objective, recipe=recipe, measured=measured)
 
 
+def make_edits(generator: MobileStyleGAN, runs: Path, out: Path, device: torch.device = CPU) -> None:
+    """Tune gain and threshold by the judge, write them into ``domain.json``, and a card of how edits go with them.
+
+    Faces are drawn once; with other weights they are only edited again. A killed run goes on where it was.
+    """
+    start = time.perf_counter()
+    if not (out / DOMAIN).exists():
+        Domain.read(WEIGHTS).write(out)
+    editor, judge = Editor.from_pretrained(out, device), FaceJudge.load(device=device)
+    pool = draw_pool(generator, edits.SHARDS, runs / "held-out", edits.SEED, editor.domain.truncation)
+    trial = edits.Trial.on(editor, judge, pool, runs / "edits")
+    grid = edits.tune(trial.some(slice(edits.TUNING * SHARD)), judge.goals)
+    chosen = edits.best(grid)
+    setting = {name: chosen[name] for name in ("gain", "threshold")}
+    trial = edits.tuned(trial.some(slice(edits.TUNING * SHARD, None)), **setting)
+    measured = edits.score(trial, judge.goals)
+    trial.editor.domain.write(out)
+    write_card(
+        out,
+        "edits",
+        device,
+        [],
+        data=f"{len(trial.latent)} faces that no trainer saw, truncation {editor.domain.truncation}, "
+        f"{edits.FACES} for a prompt, of those that lack it; {edits.TUNING * SHARD} others to tune on; previews",
+        objective="gain and threshold: most edits reached of the settings that leave the same person",
+        recipe=setting | {"same_person_at_least": edits.KEPT, "further": edits.FURTHER},
+        seconds=round(time.perf_counter() - start, 1),
+        models=editor.identity["models"] | {"judge": edits.told_apart(judge)},
+        measured=measured | {"tuning": grid},
+    )
+
+
+def make_encoder(
+    pool: FacePool,
+    generator: MobileStyleGAN,
+    looks: list[Look],
+    runs: Path,
+    out: Path,
+    judge: FaceJudge,
+    config: FaceEncoderTraining = FaceEncoderTraining(),
+    steps: int = STEPS,
+) -> None:
+    """Train the encoder of photos on all faces but the judge's, and write it with its card: what is kept of these."""
+    asked = [look.number for look in first(looks, "judge") if look.number < len(pool)]
+    editor, place = Editor.from_pretrained(out, generator.w_avg.device), runs / "encoder"
+    given = {"features": editor.clip.encode_image, "held_out": asked}
+    editor.encoder, log = train_encoder(pool, generator, place, config, **given)
+    editor.encoder.save(out / ENCODER)
+    editor = Editor.from_pretrained(out, generator.w_avg.device)
+    measured: dict[str, Any] = {}
+    for name, n, most in zip(("encoded", "refined"), INVERTED, (0, steps), strict=True):
+        image = as_image(pool.rows(asked[:n], "picture"))
+        measured[name] = {**rounded(likeness(editor, judge, image, most)), "faces": len(image), "steps": most}
+    seen = config.steps * config.batch_size + config.drawn_steps * config.drawn_batch
+    data = f"{len(pool) - len(asked)} faces, disturbed as photos are; seen: {seen}"
+    objective = "the w that faces were drawn from; then what is drawn, too: pixels at every scale, CLIP's image feature"
+    recipe = asdict(config)
+    write_card(out, "encoder", editor.device, log, data=data, objective=objective, recipe=recipe, measured=measured)
+
+
 def main(argv: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -216,6 +291,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--shards", type=int, default=SHARDS, help="of 1024 faces")
     parser.add_argument("--steps", type=int, default=FaceClipTraining.steps, help="of CLIP's training")
+    parser.add_argument("--go-on", action="store_true", help="CLIP goes on from the weights that are there")
     parser.add_argument("--download", action="store_true", help="get what others publish, where it is not here yet")
     arguments = parser.parse_args(argv)
     parts = PARTS if arguments.part == "all" else (arguments.part,)
@@ -223,16 +299,22 @@ def main(argv: list[str] | None = None) -> None:
     try:
         path = provide(MOBILESTYLEGAN, "faces", arguments.download) / GENERATOR
         generator = MobileStyleGAN.load(path, device).requires_grad_(False)
-        pool, looks = draw_pool(generator, arguments.shards, runs / "pool"), read()
+        looks = read()
+        if parts != ("measure",):
+            pool = draw_pool(generator, arguments.shards, runs / "pool")
         if {"labels", "clip"} & set(parts):
             labels = make_labels(pool, runs, out, looks, partial(landmarker, arguments.download))
         if {"clip", "domain"} & set(parts):
             sentences = provide(MINILM, "faces", arguments.download)
         if "clip" in parts:
             config = FaceClipTraining(steps=arguments.steps)
-            make_clip(pool, labels, looks, runs, out, sentences, config, device=device)
+            make_clip(pool, labels, looks, runs, out, sentences, config, go_on=arguments.go_on, device=device)
         if "domain" in parts:
             make_domain(pool, generator, runs, out, sentences, device=device)
+        if "encoder" in parts:
+            make_encoder(pool, generator, looks, runs, out, FaceJudge.load(device=device))
+        if "measure" in parts:
+            make_edits(generator, runs, out, device)
     except (ImportError, ValueError, FloatingPointError, OSError) as error:
         sys.exit(str(error))
 

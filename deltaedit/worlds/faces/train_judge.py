@@ -4,8 +4,8 @@
     python -m deltaedit.worlds.faces.train_judge vladmandic-face-api-1.7.15.tgz --pictures folder
 
 Weights are taken out of the package, none of its code is run. Without ``--pictures`` the heads that are there are kept.
-A picture is ``<number>.png``: the face of latent ``number`` of seed 0 at truncation 0.9; where ``weights/judge.csv``
-says ``closing``, its eyes were closed by as much of Chunkmogrify's direction in layers 4 to 7.
+A picture is ``<number>.png``: the face of latent ``number`` of seed 0 at truncation 0.9; where ``eyes.csv`` says
+``closing``, its eyes were closed by as much of Chunkmogrify's direction in layers 4 to 7.
 """
 
 from __future__ import annotations
@@ -50,11 +50,12 @@ from deltaedit.worlds.faces.judge import (
     visible,
     write,
 )
+from deltaedit.worlds.faces.labels import FIELDS, LABELS, first, read
 from deltaedit.worlds.faces.networks import PUBLISHED, SAME_PERSON, network
 
 PACKAGE = "sha256:0d77fffeef362ef9c0939cf6c567f3a2e8e177f114fa257a3270cbd2e509b031"
 MEMBERS, LARGEST = 2000, 200 << 20  # files in a package, and their bytes, that are looked through
-LABELS = "judge.csv"
+EYES = LABELS.with_name("eyes.csv")
 FOLDS = 5  # the first of them is held out
 RIDGE = 0.5  # of 0.05 to 1, by AUC on folds
 
@@ -140,13 +141,18 @@ class Labels:
     truth: dict[str, Tensor]  #: (n,) by head; not a number where it cannot be told
 
     @classmethod
-    def read(cls, path: str | Path) -> Labels:
-        """Read a csv file whose first line names its columns; ``ValueError`` if it lacks one."""
-        with Path(path).open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        needs = {"number", "part", *(column for column, _ in TRUTH.values())}
-        if not rows or (lacks := needs - set(rows[0])):
-            raise ValueError(f"{path} has no labels of faces: it lacks {sorted(lacks if rows else needs)[0]!r}.")
+    def read(cls, path: str | Path = LABELS, eyes: str | Path = EYES) -> Labels:
+        """The judge's own lines of a file of labels, see ``labels.read``, and faces of which eyes alone were looked at.
+
+        Raises ``ValueError`` for a file that is not of this kind.
+        """
+        rows = [{"number": str(x.number), "part": x.sheet, **x.saw} for x in first(read(path), "judge")]
+        with Path(eyes).open(encoding="utf-8", newline="") as file:
+            lines = csv.DictReader(file)
+            if lines.fieldnames != ["number", "closing", "eyes"]:
+                raise ValueError(f"{eyes} must have the columns number, closing, eyes. Got {lines.fieldnames}.")
+            unknown = dict.fromkeys(FIELDS, "?")
+            rows += [unknown | {"number": line["number"], "part": "eyes", "eyes": line["eyes"]} for line in lines]
         truth = {}
         for name, (column, values) in TRUTH.items():
             truth[name] = torch.tensor([float(values.get(row[column], torch.nan)) for row in rows])
@@ -397,7 +403,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("package", type=Path, help="vladmandic-face-api-1.7.15.tgz, as `npm pack` brings it")
     parser.add_argument("--pictures", type=Path, help="folder of the faces that were labelled; else heads are kept")
-    parser.add_argument("--labels", type=Path, default=WEIGHTS / LABELS, help="what they show; what ships by default")
+    parser.add_argument("--labels", type=Path, default=LABELS, help="what they show; what ships by default")
     parser.add_argument("--out", type=Path, default=WEIGHTS, help="folder for the judge and its card")
     arguments = parser.parse_args(argv)
     try:
