@@ -38,6 +38,10 @@ class Domain:
     for text differences before they are scaled; see ``relevance_mask``."""
     truncation: float = 1.0  #: of sampled latents; 1 as in the paper
     gain: float = 1.0  #: what strength 1 multiplies the mapper's output by; 1 as in the paper
+    length: float | None = None
+    """How long every edit is at strength 1, as the norm of what its channels move by, each in the mapper's ``s_std``:
+    some prompts' edits are too short else, and others' too long. None lets the mapper and ``gain`` say, as in the
+    paper."""
     tail: float = 0.0
     """Share of samples, at each end of a style channel, that edits do not push it into; 0 lets them go anywhere, as in
     the paper."""
@@ -61,6 +65,10 @@ class Domain:
             value = getattr(self, name)
             if not isinstance(value, int | float) or not math.isfinite(value):
                 raise ValueError(f"{name} of a domain must be a finite number. Got {value!r}.")
+        if self.length is not None and not (
+            isinstance(self.length, int | float) and math.isfinite(self.length) and self.length > 0
+        ):
+            raise ValueError(f"length of a domain must be a positive number, or none. Got {self.length!r}.")
         if self.preprocessing not in PREPROCESSINGS:
             known = " or ".join(map(repr, PREPROCESSINGS))
             raise ValueError(f"preprocessing of a domain must be {known}. Got {self.preprocessing!r}.")

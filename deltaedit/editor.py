@@ -265,15 +265,16 @@ class Editor:
     @cached_property
     def identity(self) -> dict[str, Any]:
         """What a recipe says of the editor: the domain's name, its settings, and fingerprints of the models."""
-        relevance, settings = self.relevance, ("gain", "tail", "preprocessing", "raw_threshold", "photo_feature")
+        relevance = self.relevance
+        settings = ("gain", "length", "tail", "preprocessing", "raw_threshold", "photo_feature")
         models = {
             "generator": self.generator.fingerprint(),
             "clip": self.clip.fingerprint(),
             "mapper": fingerprint(self.mapper.state_dict()),
             "relevance": None if relevance is None else fingerprint({"relevance": relevance}),
         }
-        settings = {name: getattr(self.domain, name) for name in settings}
-        return {"domain": self.domain.name, "models": models, "settings": settings}
+        how = {name: getattr(self.domain, name) for name in settings}
+        return {"domain": self.domain.name, "models": models, "settings": how}
 
     @classmethod
     def from_pretrained(
@@ -424,7 +425,8 @@ class Editor:
         """Edit a latent towards a prompt, or towards several at once (section 3).
 
         ``delta_s = gain * mask * mapper(s, image_feature, delta_text)`` for each prompt, where ``mask`` is that of
-        ``mask``; they are added up. Where the domain has a ``tail``, no channel is pushed beyond ``style_range``.
+        ``mask``; they are added up. Where the domain has a ``length``, each is scaled to that instead. Where it has a
+        ``tail``, no channel is pushed beyond ``style_range``.
 
         Args:
             target: what the picture shall show, such as "face with glasses".
@@ -505,6 +507,16 @@ class Editor:
             return torch.ones(self.generator.layout.size, dtype=torch.bool, device=self.device)
         return relevance_mask(self.relevance, delta, self._threshold(threshold))
 
+    def scaled(self, delta_s: Tensor) -> Tensor:
+        """What the mapper said (B, S), of those channels that may move, as long as strength 1 is in this domain.
+
+        That is ``gain`` times as long, or of the domain's ``length``.
+        """
+        if self.domain.length is None:
+            return self.domain.gain * delta_s
+        norm = (delta_s / self.mapper.s_std).norm(dim=1, keepdim=True)
+        return delta_s * (self.domain.length / norm.clamp(min=1e-12))
+
     def check(self, latent: Latent) -> None:
         """Raise ValueError if a latent is none of this editor's."""
         if not isinstance(latent, Latent):
@@ -527,7 +539,7 @@ class Editor:
         delta = torch.stack(deltas).repeat_interleave(n, dim=0)
         delta_s = self.mapper(latent.s.repeat(p, 1), latent.image_feature.repeat(p, 1), delta).split(n)
         parts = zip(targets, delta_s, masks, strict=True)
-        return tuple(Direction(t, neutral, threshold, self.domain.gain * d * mask) for t, d, mask in parts)
+        return tuple(Direction(t, neutral, threshold, self.scaled(d * mask)) for t, d, mask in parts)
 
     def _threshold(self, threshold: float | None) -> float:
         if threshold is None:

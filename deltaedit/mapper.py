@@ -30,7 +30,9 @@ class MapperConfig:
     dims: tuple[int, ...] = ()  #: ``StyleLayout.dims`` of the generator whose styles are edited; `train_mapper` knows
     feature_dim: int = 512  #: D of the CLIP model
     hidden: int | None = None  #: width of the hidden layers; None for the width of the group itself, as in the paper
-    depth: int = 4  #: layers in each of the nine modules
+    depth: int = 4
+    """Layers in each of the nine modules. 0 for no network: one matrix takes the delta to the edit, whatever the
+    picture; ``solve_mapper`` finds it."""
     last_activation: bool = True
     """Whether the last layer too ends in a leaky ReLU, as published; without it styles fall as easily as they rise."""
     preprocessing: str = "clip"  #: how the pictures that it learned from were made ready for CLIP; see ``ClipEncoder``
@@ -49,10 +51,12 @@ class MapperConfig:
         elif self.condition not in get_args(Condition) or self.groups not in (1, 3):
             wanted = f"condition must be one of {get_args(Condition)}, and groups 3 or 1"
             raise ValueError(f"{wanted}. Got {self.condition!r} and {self.groups}.")
-        for name in ("feature_dim", "hidden", "depth"):
+        for name in ("feature_dim", "hidden"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be positive. Got {value}.")
+        if self.depth < 0:
+            raise ValueError(f"depth must be 0 or more. Got {self.depth}.")
 
 
 def unit_delta(source: Tensor, target: Tensor) -> Tensor:
@@ -130,8 +134,11 @@ class DeltaMapper(nn.Module):
         self.config, self.layout = config, StyleLayout(config.dims, cuts)
         size = self.layout.size
         self.groups = self.layout.groups if config.groups != 1 else (StyleGroup("whole", 0, size, 1, size),)
-        for group in self.groups:
-            self.add_module(group.name, GroupMapper(group, config))
+        if config.depth:
+            for group in self.groups:
+                self.add_module(group.name, GroupMapper(group, config))
+        else:
+            self.matrix = nn.Parameter(torch.zeros(config.feature_dim, size))
         self.register_buffer("s_mean", torch.zeros(self.layout.size))
         self.register_buffer("s_std", torch.ones(self.layout.size))
         self.history: list[dict[str, float]] = []  # what ``train_mapper`` measured on the way
@@ -160,6 +167,8 @@ class DeltaMapper(nn.Module):
         if delta.shape not in ((dim,), (batch, dim)):
             raise ValueError(f"delta must have shape ({dim},) or ({batch}, {dim}). Got {tuple(delta.shape)}.")
         condition = delta.expand(batch, dim)
+        if not self.config.depth:
+            return condition @ self.matrix * self.s_std
         if self.config.sees_source:
             condition = torch.cat([image_feature, condition], dim=1)
         x = (s - self.s_mean) / self.s_std

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -181,6 +182,49 @@ def train_mapper(
     mapper.history = fit(step, config.steps, carries=carries, save_every=often, evaluate=evaluate, **run)
     mapper.save(Path(out) / "mapper.safetensors")
     tqdm.write(plateau(mapper.history))
+    return mapper.eval()
+
+
+@torch.no_grad()
+def solve_mapper(store: FeatureStore, ridge: float = 0.02, held_out: int = 2000) -> DeltaMapper:
+    """The linear mapper of a store, ``MapperConfig.depth`` 0: the edits that differences of features go along with.
+
+    For pairs of pictures the least squares of style differences on feature differences are those of styles on features,
+    ``(C + ridge mean(diag C) I)^-1 X`` with the features' covariances C and those X with standardised style channels.
+    It is solved in seconds. A network fits pairs better; but the deltas of words are purer than those of any two
+    pictures, and there it has seen nothing. The matrix is the same everywhere.
+
+    Args:
+        held_out: pictures at the end of the store that the cosine in ``history`` is of, at most a fifth of them.
+
+    Raises ``ValueError`` for fewer than 3 pictures, or a ridge that is not positive.
+    """
+    if len(store) < 3 or not ridge > 0:
+        raise ValueError(f"a linear mapper needs 3 pictures or more, and a positive ridge. Got {len(store)}, {ridge}.")
+    start, rows = time.perf_counter(), len(store) - max(2, min(held_out, len(store) // 5))
+    feature = store.compared_feature.float()
+    centre, blocks = feature[:rows].mean(0), torch.arange(rows).split(4096)
+    mean = sum(store.s[block].float().sum(0) for block in blocks) / rows
+    std = (sum((store.s[block].float() - mean).square().sum(0) for block in blocks) / rows).sqrt()
+    std = std.clamp(min=1e-3 * std.mean())
+    seen = feature[:rows] - centre
+    shared = sum(seen[block].T @ ((store.s[block].float() - mean) / std) for block in blocks) / rows
+    own = seen.T @ seen / rows
+    own.diagonal().add_(ridge * own.diagonal().mean())
+    manifest = store.manifest
+    groups, preprocessing = manifest.get("cuts", 3), manifest.get("preprocessing", "clip")
+    sizes = {"dims": tuple(manifest["dims"]), "feature_dim": feature.shape[1], "groups": groups}
+    mapper = DeltaMapper(MapperConfig(**sizes, depth=0, preprocessing=preprocessing))
+    mapper.matrix.copy_(torch.linalg.solve(own, shared))
+    mapper.s_mean.copy_(mean)
+    mapper.s_std.copy_(std)
+    source = torch.arange(rows, len(store))
+    other = source.roll(1)
+    wanted = (store.s[other].float() - store.s[source].float()) / std
+    predicted = (feature[other] - feature[source]) @ mapper.matrix
+    values = {"mse": F.mse_loss(predicted, wanted), "cosine": F.cosine_similarity(predicted, wanted).mean()}
+    mapper.history = [{f"validation_{name}": float(value) for name, value in values.items()}]
+    mapper.history[0] |= {"step": 1, "seconds": time.perf_counter() - start}
     return mapper.eval()
 
 

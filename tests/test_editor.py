@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from fakes import DIM, TINY, FakeClip, tiny_generator
 from PIL import Image
 
@@ -104,6 +105,18 @@ def test_strength_zero_is_the_picture_and_gain_is_strength(editor):
     torch.testing.assert_close(editor.edit(latent, HAT, strength=0).tensor, latent.tensor)
     strong = tiny_editor(gain=2.0)
     torch.testing.assert_close(strong.edit(latent, HAT).delta_s, editor.edit(latent, HAT, strength=2.0).delta_s)
+
+
+def test_edits_of_a_domain_with_a_length_are_as_long(editor):
+    long, latent = tiny_editor(length=3.0, gain=7.0), editor.sample(seed=7, n=2)
+    for prompt in (HAT, OLD):
+        edit, free = (one.edit(latent, prompt, threshold=0.2).delta_s for one in (long, editor))
+        torch.testing.assert_close((edit / editor.mapper.s_std).norm(dim=1), torch.full((2,), 3.0))
+        torch.testing.assert_close(F.normalize(edit, dim=1), F.normalize(free, dim=1))
+    torch.testing.assert_close(long.edit(latent, HAT, strength=-2.0).delta_s, -2 * long.edit(latent, HAT).delta_s)
+    assert not long.edit(latent, HAT, strength=0.0).delta_s.any()
+    with pytest.raises(ValueError, match="length of a domain must be a positive number, or none. Got 0"):
+        Domain(length=0)
 
 
 def test_styles_stay_where_samples_are(editor):

@@ -49,7 +49,7 @@ def editor(generator) -> Editor:  # noqa: F811
 
 @pytest.fixture
 def trial(editor, pool, tmp_path, monkeypatch) -> Trial:  # noqa: F811
-    monkeypatch.setattr(edits, "GAINS", (0.5, 2.0))
+    monkeypatch.setattr(edits, "LENGTHS", (0.5, 2.0))
     monkeypatch.setattr(edits, "THRESHOLDS", (0.0, 0.3))
     return Trial.on(editor, Reader(), pool, tmp_path)
 
@@ -75,33 +75,33 @@ def test_what_was_seen_of_an_edit_is_kept(trial):
     again = trial.look(goal, rows, (1.0, 2.0))
     assert torch.equal(again[1][0], two[0])
     assert trial.witness.judge.pictures == seen + 3
-    tuned(trial, gain=1.0).look(goal, rows, (1.0, 2.0))  # another editor is looked at anew
+    tuned(trial, length=1.0).look(goal, rows, (1.0, 2.0))  # another editor is looked at anew
     assert trial.witness.judge.pictures == seen + 9
 
 
-def test_a_gain_is_tuned_as_it_will_be_used(trial):
+def test_a_length_is_tuned_as_it_will_be_used(trial):
     goals = trial.witness.judge.goals
     grid = tune(trial.some(slice(200)), goals, each=5)
-    assert [(row["gain"], row["threshold"]) for row in grid] == [(0.5, 0.0), (2.0, 0.0), (0.5, 0.3), (2.0, 0.3)]
+    assert [(row["length"], row["threshold"]) for row in grid] == [(0.5, 0.0), (2.0, 0.0), (0.5, 0.3), (2.0, 0.3)]
     assert all(row["prompts"] == 3 and row["attributes"] == 2 for row in grid)
     some = trial.some(slice(200))
     rows = some.witness.shared_out(goals)[0]
     rows &= rows.cumsum(0) <= 5
-    used = tuned(some, gain=2.0, threshold=0.3)
+    used = tuned(some, length=2.0, threshold=0.3)
     torch.testing.assert_close(
-        used.look(goals[0], rows, (1.0,))[0], tuned(some, gain=1.0).look(goals[0], rows, (0.5, 2.0), 0.3)[1]
+        used.look(goals[0], rows, (1.0,))[0], tuned(some, length=1.0).look(goals[0], rows, (0.5, 2.0), 0.3)[1]
     )
 
 
 def test_the_best_setting_reaches_most_and_keeps_the_person():
     grid = [
-        {"gain": 1.0, "success_mean": 0.5, "same_person_mean": 0.99},
-        {"gain": 2.0, "success_mean": 0.7, "same_person_mean": 0.95},
-        {"gain": 3.0, "success_mean": 0.9, "same_person_mean": 0.5},
+        {"length": 1.0, "success_mean": 0.5, "same_person_mean": 0.99},
+        {"length": 2.0, "success_mean": 0.7, "same_person_mean": 0.95},
+        {"length": 3.0, "success_mean": 0.9, "same_person_mean": 0.5},
     ]
-    assert best(grid)["gain"] == 2.0
-    assert best(grid[2:])["gain"] == 3.0
-    assert best([{**row, "same_person_mean": row["same_person_mean"] / 2} for row in grid])["gain"] == 1.0
+    assert best(grid)["length"] == 2.0
+    assert best(grid[2:])["length"] == 3.0
+    assert best([{**row, "same_person_mean": row["same_person_mean"] / 2} for row in grid])["length"] == 1.0
 
 
 def test_prompts_are_scored_on_those_that_lack_them(trial):
@@ -145,8 +145,8 @@ def test_the_setting_is_written_with_a_card(editor, pool, tmp_path, monkeypatch)
     train.make_edits(editor.generator, tmp_path, out)
     card = json.loads((out / "edits.card.json").read_text())
     domain = Domain.read(out)
-    assert domain == replace(editor.domain, gain=card["recipe"]["gain"], threshold=card["recipe"]["threshold"])
-    assert len(card["measured"]["tuning"]) == len(edits.GAINS) * len(edits.THRESHOLDS)
+    assert domain == replace(editor.domain, length=card["recipe"]["length"], threshold=card["recipe"]["threshold"])
+    assert len(card["measured"]["tuning"]) == len(edits.LENGTHS) * len(edits.THRESHOLDS)
     assert len(card["measured"]["edits"]) == 3
     assert card["data"].startswith("512 faces that no trainer saw")
     assert card["models"]["judge"]

@@ -372,11 +372,15 @@ def test_all_parts_one_after_the_other(generator, sentences, tmp_path, monkeypat
     recipe = MapperTraining(steps=5, batch_size=16, mapper=MapperConfig(hidden=8))
     train.make_domain(pool, generator, tmp_path, out, sentences, recipe)
     assert DeltaMapper.load(out / MAPPER).layout.dims == generator.layout.dims
+    assert json.loads((out / "mapper.card.json").read_text())["curve"][-1]["step"] == 5
+    train.make_domain(pool, generator, tmp_path, out, sentences)
+    assert DeltaMapper.load(out / MAPPER).config.depth == 0
     relevance = read_tensors(out / RELEVANCE)[0]["relevance"]
     assert relevance.shape == (generator.layout.size, 16)
     assert relevance.dtype == torch.float16
     card = json.loads((out / "mapper.card.json").read_text())
-    assert card["curve"][-1]["step"] == 5
+    assert -1 <= card["measured"]["validation_cosine"] <= 1
+    assert "one matrix" in card["objective"]
     assert len(FeatureStore.open(next(tmp_path.glob("features-*")))) == 1024
 
     generator = fit_preview(deepcopy(generator), (8, 16, 128), faces=2)

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from golden_weights import golden_arrays, golden_state, relative_error
+from torch import nn
 
 from deltaedit import checkpoints
 from deltaedit.mapper import DeltaMapper, MapperConfig
@@ -62,10 +63,23 @@ def test_standardising_changes_units_only(mapper):
     torch.testing.assert_close(mapper(2 * s + 5, i, delta), 2 * plain)
 
 
-def test_save_and_load(tmp_path):
+def test_depth_0_is_one_matrix_whatever_the_picture():
+    mapper = DeltaMapper(MapperConfig(dims=TINY.dims, feature_dim=6, depth=0))
+    mapper.matrix.data.normal_()
+    mapper.s_std.fill_(2.0)
+    s, i, delta = normal(3, 48), normal(3, 6), normal(6)
+    moved = mapper(s, i, delta)
+    assert moved.shape == s.shape
+    torch.testing.assert_close(moved, (2 * delta @ mapper.matrix).expand(3, -1))
+    torch.testing.assert_close(mapper(s, i, -3 * delta), -3 * moved)
+
+
+@pytest.mark.parametrize("depth", [0, 2])
+def test_save_and_load(tmp_path, depth):
     torch.manual_seed(0)
-    config = MapperConfig(dims=TINY.dims, feature_dim=6, hidden=5, depth=2, last_activation=False)
+    config = MapperConfig(dims=TINY.dims, feature_dim=6, hidden=5, depth=depth, last_activation=False)
     mapper = DeltaMapper(config)
+    nn.init.normal_(next(mapper.parameters()))
     mapper.save(tmp_path / "mapper.safetensors")
     again = DeltaMapper.load(tmp_path / "mapper.safetensors")
     assert again.config == config
@@ -80,6 +94,8 @@ def test_bad_shapes_and_sizes_are_named(mapper, tmp_path):
             mapper(*bad)
     with pytest.raises(ValueError, match="hidden must be positive"):
         MapperConfig(dims=TINY.dims, hidden=0)
+    with pytest.raises(ValueError, match="depth must be 0 or more"):
+        MapperConfig(dims=TINY.dims, depth=-1)
     torch.save({"sm_coarse.weight": normal(2)}, tmp_path / "other.pth")
     with pytest.raises(ValueError, match="no DeltaEdit mapper"):
         checkpoints.load_mapper(tmp_path / "other.pth")

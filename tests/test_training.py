@@ -12,7 +12,7 @@ from deltaedit.devices import home
 from deltaedit.features import FeatureStore, extract_features
 from deltaedit.loop import step_rng
 from deltaedit.mapper import DeltaMapper, MapperConfig, unit_delta
-from deltaedit.training import LOSSES, MapperTraining, mapper_loss, plateau, train_mapper
+from deltaedit.training import LOSSES, MapperTraining, mapper_loss, plateau, solve_mapper, train_mapper
 
 SHORT = MapperTraining(steps=60, batch_size=32, lr=0.05, evaluate_every=20, held_out=50)
 
@@ -100,6 +100,22 @@ def test_same_seed_same_weights(store, tmp_path):
     )
     assert torch.equal(first, second)
     assert not torch.equal(first, third)
+
+
+def test_the_linear_mapper_is_the_least_squares_of_pairs(store):
+    mapper = solve_mapper(store, ridge=1e-6, held_out=10)
+    rows = len(store) - 10
+    s, feature = store.s[:rows].double(), store.image_feature[:rows].double()
+    x, y = (part[:, None] - part[None] for part in (feature, s / s.std(0, correction=0)))  # of all pairs
+    wanted = torch.linalg.lstsq(x.flatten(0, 1), y.flatten(0, 1)).solution
+    torch.testing.assert_close(mapper.matrix.double(), wanted, rtol=0.01, atol=0.01 * float(wanted.abs().max()))
+    delta = feature[1] - feature[0]
+    edit = mapper(store.s[:1].float(), store.image_feature[:1].float(), delta.float())
+    torch.testing.assert_close(edit.double(), delta[None] @ wanted * s.std(0, correction=0), rtol=0.01, atol=0.01)
+    assert -1 <= mapper.history[-1]["validation_cosine"] <= 1
+    assert torch.equal(weights(solve_mapper(store, held_out=10)), weights(solve_mapper(store, held_out=10)))
+    with pytest.raises(ValueError, match="positive ridge"):
+        solve_mapper(store, ridge=0.0)
 
 
 def test_default_folder_is_in_the_store_and_named_after_the_run(store):

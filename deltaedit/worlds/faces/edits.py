@@ -1,4 +1,4 @@
-"""How edits of faces go, as their judge sees them; gain and threshold are tuned on other faces than are measured.
+"""How edits of faces go, as their judge sees them; length and threshold are tuned on other faces than are measured.
 
 No trainer sees any of these faces: they have a seed of their own. Previews are compared with previews. A face is asked
 only for what it lacks, «man with a beard» only of men, and from «man».
@@ -28,9 +28,9 @@ from deltaedit.worlds.faces.pool import FacePool, as_image
 SEED = HELD_OUT  # of faces that no trainer sees
 TUNING, SHARDS = 1, 2  # of 1024 faces: the first tunes, the others are measured on
 FACES = 100  # that a prompt is measured on
-EACH = 5  # that a prompt is tuned on
+EACH = 10  # that a prompt is tuned on
 FURTHER, FEW = 1.5, 30  # a strength besides 1, on fewer of them: whether what fails is asked for too softly
-GAINS, THRESHOLDS = (0.6, 0.8, 1.0, 1.3), (0.1, 0.15, 0.2)  # that are tried
+LENGTHS, THRESHOLDS = (30.0, 35.0, 40.0, 45.0), (0.0, 0.1, 0.15)  # that are tried
 KEPT = 0.9  # least share of edits that leave the same person: 90 % are wanted, and the best of many flatters itself
 CHANGES_PERSON = ("age", "man")  # attributes of edits after which nobody need be the same
 BATCH = 64  # pictures at a time
@@ -124,17 +124,17 @@ class Trial:
 
 
 def tune(trial: Trial, goals: Sequence[FaceGoal], each: int = EACH) -> list[dict[str, float]]:
-    """``summary`` at each of ``GAINS`` and ``THRESHOLDS``; a face is asked for one goal, ``each`` for every one."""
-    trial = tuned(trial, gain=1.0)  # then strengths are gains
+    """``summary`` at each of ``LENGTHS`` and ``THRESHOLDS``; a face is asked for one goal, ``each`` for every one."""
+    trial = tuned(trial, length=1.0)  # then strengths are lengths
     asked = trial.witness.shared_out(goals)
     asked &= asked.cumsum(1) <= each
     parts = [(threshold, goal, rows) for threshold in THRESHOLDS for goal, rows in zip(goals, asked, strict=True)]
     scores: dict[tuple[float, float], list[dict[str, Any]]] = {}
     for threshold, goal, rows in tqdm(parts, desc="tuning edits", unit="prompt"):
         if rows.any():
-            for gain, look in zip(GAINS, trial.look(goal, rows, GAINS, threshold), strict=True):
-                scores.setdefault((gain, threshold), []).append(trial.outcome(goal, rows, look))
-    return [{"gain": gain, "threshold": at, **summary(own)} for (gain, at), own in scores.items()]
+            for length, look in zip(LENGTHS, trial.look(goal, rows, LENGTHS, threshold), strict=True):
+                scores.setdefault((length, threshold), []).append(trial.outcome(goal, rows, look))
+    return [{"length": length, "threshold": at, **summary(own)} for (length, at), own in scores.items()]
 
 
 def best(grid: Sequence[dict[str, float]]) -> dict[str, float]:
@@ -159,7 +159,7 @@ def rounded(values: Mapping[str, float]) -> dict[str, float]:
 
 
 def tuned(trial: Trial, **settings: float) -> Trial:
-    """The same trial at another gain or threshold."""
+    """The same trial at another length or threshold."""
     one = trial.editor
     domain = replace(one.domain, **settings)
     editor = Editor(one.generator, one.clip, one.mapper, one.relevance, domain, one.encoder)

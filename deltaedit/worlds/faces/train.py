@@ -36,7 +36,7 @@ from deltaedit.packages import provide
 from deltaedit.pictures import average
 from deltaedit.record import digest
 from deltaedit.relevance import estimate_relevance
-from deltaedit.training import QUICK, MapperTraining, train_mapper
+from deltaedit.training import QUICK, MapperTraining, solve_mapper, train_mapper
 from deltaedit.worlds.faces import edits
 from deltaedit.worlds.faces.captions import SURE
 from deltaedit.worlds.faces.judge import FaceJudge
@@ -200,26 +200,31 @@ def make_domain(
     runs: Path,
     out: Path,
     sentences: Path,
-    config: MapperTraining = RECIPE,
+    config: MapperTraining | None = None,
     device: torch.device = CPU,
 ) -> None:
-    """Features of a pool, the mapper and the relevance matrix that they give, with the mapper's card; no text."""
+    """Features of a pool, the mapper and the relevance matrix that they give, with the mapper's card; no text.
+
+    The mapper is linear; with a ``config`` it is a network that is trained so.
+    """
     clip = ClipEncoder.load(out / CLIP, device, sentences=sentences)
     place = runs / f"features-{generator.fingerprint()}-{clip.fingerprint()}"
     drawn = {"seed": pool.manifest["seed"], "truncation": pool.manifest["truncation"], "pictures": pool}
     store = extract_features(generator, clip, len(pool), place, batch_size=BATCH, **drawn)
-    mapper = train_mapper(store, config, device=device)
+    mapper = solve_mapper(store) if config is None else train_mapper(store, config, device=device)
     mapper.save(out / MAPPER, half=True)
     write_tensors(out / RELEVANCE, {"relevance": estimate_relevance(store)}, {}, half=True)
     last = {name: value for name, value in mapper.history[-1].items() if name.startswith("validation_")}
     data = f"{len(store)} sampled faces, their styles and image features; no text"
     objective = "mean squared error plus one minus cosine, on standardised style differences"
-    recipe, measured = asdict(config), rounded(last)
+    if config is None:
+        objective = "least squares of style differences, standardised, on feature differences: one matrix, solved"
+    recipe, measured = asdict(config or mapper.config), rounded(last)
     write_card(out, "mapper", device, mapper.history, data=data, objective=objective, recipe=recipe, measured=measured)
 
 
 def make_edits(generator: MobileStyleGAN, runs: Path, out: Path, device: torch.device = CPU) -> None:
-    """Tune gain and threshold by the judge, write them into ``domain.json``, and a card of how edits go with them.
+    """Tune length and threshold by the judge, write them into ``domain.json``, and a card of how edits go with them.
 
     Faces are drawn once; with other weights they are only edited again. A killed run goes on where it was.
     """
@@ -231,7 +236,7 @@ def make_edits(generator: MobileStyleGAN, runs: Path, out: Path, device: torch.d
     trial = edits.Trial.on(editor, judge, pool, runs / "edits")
     grid = edits.tune(trial.some(slice(edits.TUNING * SHARD)), judge.goals)
     chosen = edits.best(grid)
-    setting = {name: chosen[name] for name in ("gain", "threshold")}
+    setting = {name: chosen[name] for name in ("length", "threshold")}
     trial = edits.tuned(trial.some(slice(edits.TUNING * SHARD, None)), **setting)
     measured = edits.score(trial, judge.goals)
     trial.editor.domain.write(out)
@@ -242,7 +247,7 @@ def make_edits(generator: MobileStyleGAN, runs: Path, out: Path, device: torch.d
         [],
         data=f"{len(trial.latent)} faces that no trainer saw, truncation {editor.domain.truncation}, "
         f"{edits.FACES} for a prompt, of those that lack it; {edits.TUNING * SHARD} others to tune on; previews",
-        objective="gain and threshold: most edits reached of the settings that leave the same person",
+        objective="length and threshold: most edits reached of the settings that leave the same person",
         recipe=setting | {"same_person_at_least": edits.KEPT, "further": edits.FURTHER},
         seconds=round(time.perf_counter() - start, 1),
         models=editor.identity["models"] | {"judge": edits.told_apart(judge)},
@@ -292,6 +297,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--shards", type=int, default=SHARDS, help="of 1024 faces")
     parser.add_argument("--steps", type=int, default=FaceClipTraining.steps, help="of CLIP's training")
     parser.add_argument("--go-on", action="store_true", help="CLIP goes on from the weights that are there")
+    parser.add_argument("--network", action="store_true", help="a network as mapper, the paper's, instead of a matrix")
     parser.add_argument("--download", action="store_true", help="get what others publish, where it is not here yet")
     arguments = parser.parse_args(argv)
     parts = PARTS if arguments.part == "all" else (arguments.part,)
@@ -310,7 +316,7 @@ def main(argv: list[str] | None = None) -> None:
             config = FaceClipTraining(steps=arguments.steps)
             make_clip(pool, labels, looks, runs, out, sentences, config, go_on=arguments.go_on, device=device)
         if "domain" in parts:
-            make_domain(pool, generator, runs, out, sentences, device=device)
+            make_domain(pool, generator, runs, out, sentences, RECIPE if arguments.network else None, device)
         if "encoder" in parts:
             make_encoder(pool, generator, looks, runs, out, FaceJudge.load(device=device))
         if "measure" in parts:
