@@ -1,8 +1,9 @@
 """Compares edits of faces with what a user would use instead: ``python -m deltaedit.worlds.faces.compare``.
 
-By the judge of faces, on the same faces, at equal success: published directions for five attributes, and StyleCLIP's
-three methods on six prompts. Knobs and strengths of all methods, ours too, are tuned on faces that are not compared.
-All pictures are previews. A comparison that was finished is read from the folder of runs.
+By the judge of faces, on the same faces, at equal success: published directions for five attributes, StyleCLIP's
+three methods on six prompts, and, where one is given, a network in place of the matrix that maps, on all prompts. Knobs
+and strengths of all methods, ours too, are tuned on faces that are not compared. All pictures are previews. A
+comparison that was finished is read from the folder of runs.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -33,7 +35,8 @@ from deltaedit.baselines import Method as Baseline
 from deltaedit.directions import PUBLISHED, find_direction, read_direction
 from deltaedit.editor import Editor, Latent
 from deltaedit.effects import MEASURES, Entry, Method, Witness, contest
-from deltaedit.files import write_json
+from deltaedit.files import fingerprint, write_json
+from deltaedit.mapper import DeltaMapper
 from deltaedit.metrics import measured
 from deltaedit.record import digest, write_record
 from deltaedit.worlds.faces.judge import FaceGoal, FaceJudge
@@ -155,8 +158,9 @@ def compare(
     n_dear: int = 6,
     steps: int = 30,
     batches: int = 30,
+    network: DeltaMapper | None = None,
 ) -> Judged:
-    """Both comparisons, what is in ``runs`` read: «directions» by attribute, and «styleclip».
+    """All comparisons, what is in ``runs`` read: «directions» by attribute, «styleclip», and «network» if there is one.
 
     Args:
         editor: of faces.
@@ -164,6 +168,7 @@ def compare(
         n, n_tuned: faces for each attribute with published directions, compared and tuned on.
         n_dear: faces for each of ``PROMPTS``; half as many are tuned on. Each takes ``steps`` of descent.
         batches: of two pictures, for each prompt's latent mapper.
+        network: a mapper of the same CLIP's features, which decides itself how long its edits are.
     """
     editor, goals = editor.at(SIZE), {goal.prompt: goal for goal in judge.goals}
     knobs = (THRESHOLDS, RELEVANT, LAYERS, L2, L2_MAPPER, STRENGTHS, AROUND, PROMPTS, ATTRIBUTES)
@@ -186,13 +191,22 @@ def compare(
         methods = {"DeltaEdit": ours(editor), **styleclip(editor, runs, steps, batches)}
         return held(PROMPTS, math.ceil(n_dear / 2), n_dear, methods)
 
+    def other() -> Judged:
+        card = replace(editor.domain, length=None, gain=1.0)
+        theirs = Editor(editor.generator, editor.clip, network, editor.relevance, card).at(SIZE)
+        methods = {"DeltaEdit": ours(editor), "network": ours(theirs)}
+        return held(list(goals), math.ceil(n_tuned / 8), math.ceil(n / 10), methods)
+
     directions = {
         name: kept(runs / f"directions-{name}-{sizes}.json", partial(one, name))
         for name in ATTRIBUTES
         if published(editor, name)
     }
     dear = kept(runs / f"styleclip-{sizes}.json", three)
-    return {"directions": directions, "styleclip": {**dear, "steps": steps, "batches": batches}}
+    found = {"directions": directions, "styleclip": {**dear, "steps": steps, "batches": batches}}
+    if network is not None:
+        found["network"] = kept(runs / f"network-{sizes}-{fingerprint(network.state_dict())}.json", other)
+    return found
 
 
 @torch.no_grad()
@@ -238,11 +252,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/compare"))
     parser.add_argument("--out", type=Path, default=Path("figures/methods_faces.json"))
     parser.add_argument("--faces", type=int, default=60, help="that are compared, for each attribute")
+    parser.add_argument("--network", type=Path, help="a mapper to compare with, of `train domain --network`")
     arguments = parser.parse_args(argv)
     start, weights = time.perf_counter(), domains.weights(arguments.domain)
     try:
         editor = Editor.from_pretrained(arguments.domain)
-        found = compare(editor, FaceJudge.load(), arguments.runs / weights, arguments.faces)
+        network = arguments.network and DeltaMapper.load(arguments.network)
+        found = compare(editor, FaceJudge.load(), arguments.runs / weights, arguments.faces, network=network)
     except (ValueError, FileNotFoundError) as error:
         sys.exit(str(error))
     if not found["directions"]:
