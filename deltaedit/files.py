@@ -64,7 +64,7 @@ def write_whole(path: str | Path, write: Callable[[Path], None], before: str | P
     """Let ``write`` fill a file of the same name in a folder of its own, then rename it to ``path``.
 
     After a failure, a kill or a crash ``path`` is as it was, or has all of the new content. Of several processes or
-    threads that write the same file at once the last one counts. What was there is kept as ``before``, if that is given.
+    threads that write the same file at once the last one counts. What was there is kept as ``before``, where one asks.
 
     Raises:
         OSError: if it cannot be written, for want of space for instance; the message names it.
@@ -172,7 +172,9 @@ def read_tensors(path: str | Path, only: Collection[str] = ()) -> tuple[dict[str
     except KeyError:
         raise ValueError(f"{path} is a safetensors file, but was not written by deltaedit.") from None
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path} is damaged or no safetensors file ({error}): download or make it again.") from None
+        raise ValueError(
+            f"{path} is damaged or no safetensors file ({error}): delete it, then download or make it again."
+        ) from None
 
 
 def read_module(path: str | Path, build: Callable[[dict[str, Any]], Module]) -> Module:
