@@ -353,7 +353,7 @@ def read(path: str | Path, made_from: str | None = None) -> dict[str, Any] | Non
         ValueError: if it was made from other weights.
     """
     try:
-        result = json.loads(Path(path).read_text(encoding="utf-8"))
+        result = json.loads(Path(path).read_bytes())
         if WRITTEN - result.keys():
             return None
     except (OSError, ValueError, AttributeError):
@@ -409,7 +409,7 @@ def read_csv(path: str | Path, domain: str | None = None) -> list[dict[str, Any]
     """
     if not Path(path).is_file():
         return []
-    with Path(path).open(encoding="utf-8", newline="") as file:
+    with Path(path).open(encoding="utf-8-sig", newline="") as file:
         table = [row for row in csv.DictReader(file) if domain in (None, row["domain"])]
     made_from = None if domain is None or not table else weights(domain)
     if made_from and (other := {row["weights"] for row in table} - {made_from}):

@@ -79,7 +79,7 @@ def read_record(path: str | Path, weights: Collection[str]) -> dict[str, Any]:
     """
     if not Path(path).exists():
         return {}
-    found = json.loads(Path(path).read_text(encoding="utf-8"))
+    found = json.loads(Path(path).read_bytes())
     if found.get("weights") not in weights:
         raise ValueError(
             f"{path} was measured on weights {found.get('weights')} of {found.get('domain')!r}, and these are "
