@@ -196,7 +196,7 @@ def prepare(
         given = {Path(target).stem: path for target, path in paths.items()}
         if "clip" in given:
             given["clip"] = f"{entry.clip}:{given['clip']}"
-        convert(folder, **given, domain=None if (folder / CARD).exists() else entry.card)
+        convert(folder, **given, domain=Domain.read(folder) if (folder / CARD).exists() else entry.card)
     return folder
 
 
