@@ -354,7 +354,7 @@ def read(path: str | Path, made_from: str | None = None) -> dict[str, Any] | Non
         ValueError: if it was made from other weights.
     """
     try:
-        result = json.loads(Path(path).read_text(encoding="utf-8"))
+        result = json.loads(Path(path).read_bytes())
         if WRITTEN - result.keys():
             return None
     except (OSError, ValueError, AttributeError):

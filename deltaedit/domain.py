@@ -91,7 +91,7 @@ class Domain:
         if not path.is_file():
             raise ValueError(f"{folder} is no domain: it has no {CARD}. Editor.save_pretrained makes such a folder.")
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = json.loads(path.read_bytes())  # which tells UTF-8 and UTF-16, and what mark they begin with
             return cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})
         except (ValueError, TypeError, AttributeError) as error:
             raise ValueError(f"{path} is damaged ({error}): fetch it or save the domain again.") from None

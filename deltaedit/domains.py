@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 from collections.abc import Collection
 from pathlib import Path
@@ -33,16 +34,21 @@ def register(name: str, folder: str | Path) -> None:
 def find(name_or_folder: str | Path, download: bool = False, parts: Collection[str] | None = None) -> Path:
     """Folder of a domain, by its registered name, by the name under which ``download`` knows it, or by its path.
 
+    A ``Path`` is that of a folder, also where a domain has the same name; so is a text with a slash, ``"./portraits"``.
     With ``download``, what others publish of it is fetched, where it is not here yet: all, or the ``parts`` named.
 
     Raises:
         ValueError: if it is none of these; the message lists the names.
         FileNotFoundError: if it is published and not here; the message says which files to put where.
     """
-    name = str(name_or_folder)
+    if isinstance(name_or_folder, Path):
+        if not name_or_folder.is_dir():
+            raise ValueError(f"there is no folder {name_or_folder}: check the path, or give a domain's name as text.")
+        return name_or_folder
+    name = name_or_folder
     if name not in FOLDERS and name in PUBLISHED:
         return prepare(name, download, parts=parts)
-    folder = FOLDERS.get(name, Path(name_or_folder))
+    folder = FOLDERS.get(name, Path(name))
     if not folder.is_dir() and name not in FOLDERS:
         known = ", ".join(repr(name) for name in sorted({*FOLDERS, *PUBLISHED}))
         raise ValueError(f"there is no domain {name!r}: choose {known}, or the path of a folder.")
@@ -89,10 +95,13 @@ def load_clip(name_or_folder: str | Path, device: str | torch.device = "cpu", do
 def weights(domain: str | Path) -> str:
     """Twelve digits that tell the weights and the card of a domain's folder from any others.
 
-    What the folder is completed with is told by the card.
+    What the folder is completed with is told by the card, of which line ends and a byte order mark do not count.
     """
     digest = hashlib.sha256()
     folder = find(domain)
-    for path in sorted([*folder.glob("*.safetensors"), folder / CARD]):
-        digest.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
+    for path in sorted([*folder.glob("[!.]*.safetensors"), folder / CARD]):
+        content = path.read_bytes()
+        if path.name == CARD:
+            content = content.removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n")
+        digest.update(path.name.encode() + hashlib.sha256(content).digest())
     return digest.hexdigest()[:12]

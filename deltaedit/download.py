@@ -200,7 +200,7 @@ def prepare(
         if "clip" in given:
             given["clip"] = f"{entry.clip}:{given['clip']}"
         if given:
-            convert(folder, **given, domain=None if (folder / CARD).exists() else entry.card)
+            convert(folder, **given, domain=Domain.read(folder) if (folder / CARD).exists() else entry.card)
     return folder
 
 

@@ -298,7 +298,7 @@ class Editor:
         relevance = checkpoints.load_relevance(path) if (path := folder / RELEVANCE).exists() else None
         encoder = checkpoints.load_encoder(path).to(device) if (path := folder / ENCODER).exists() else None
         editor = cls(generator, clip, mapper, relevance, domain, encoder)
-        editor.home = str(name_or_folder)
+        editor.home = str(folder.absolute()) if isinstance(name_or_folder, Path) else name_or_folder
         return editor
 
     def save_pretrained(self, folder: str | Path) -> None:

@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from deltaedit.pictures import Picture, to_pil, to_tensor
-from deltaedit.remote import RemoteFile, cache_folder, fetch
+from deltaedit.remote import RemoteFile, fetch, kept
 
 YUNET = RemoteFile(
     "faces/face_detection_yunet_2023mar.onnx",
@@ -73,11 +73,11 @@ def align(picture: Picture, size: int = 1024) -> Image.Image:
 def find_faces(picture: Picture | Tensor) -> list[Face]:
     """The faces of a picture, or of what ``to_tensor`` made of it, the largest first; errors are those of ``align``."""
     image = picture if isinstance(picture, Tensor) else to_tensor(picture)
-    cv2, yunet = _opencv(), cache_folder() / YUNET.name
+    cv2 = _opencv()
     pixels = np.asarray(to_pil(image)[0])
     scale = min(1.0, SIDE / max(pixels.shape[:2]))
     small = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    faces = _by_yunet(small, scale, fetch(YUNET)) if yunet.is_file() else _by_cascades(small, scale, pixels)
+    faces = _by_yunet(small, scale, fetch(YUNET)) if kept(YUNET) else _by_cascades(small, scale, pixels)
     return sorted(faces, key=lambda face: -face.side)
 
 

@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from deltaedit.devices import drawing_dtype
 from deltaedit.files import fingerprint, locked, read_json, read_tensors, refuse_other_run, write_json, write_tensors
-from deltaedit.pictures import resize, to_tensor
+from deltaedit.pictures import picture_files, resize, to_tensor
 from deltaedit.style_space import AnyGenerator
 
 MANIFEST = "manifest.json"
@@ -306,7 +305,8 @@ def add_pictures(
 
     The image feature is that of the picture itself, not of what the generator would draw instead of it, as in the
     published training set: 58,000 photos of FFHQ, inverted by e4e, beside 200,000 samples. A run that was
-    stopped goes on where it was. Files that cannot be read are left out, with a warning that names them.
+    stopped goes on where it was. Files that cannot be read are left out, with a warning that names them; hidden ones,
+    such as Jupyter's copies, without.
 
     Args:
         store: from ``extract_features``, with the same generator and CLIP; the pictures come before its samples.
@@ -328,12 +328,10 @@ def add_pictures(
     """
     ours = made_by(generator, clip)
     refuse_other_run(store.folder, {key: store.manifest.get(key) for key in ours}, ours)
-    kinds = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
-    files = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in kinds and path.is_file())
-    if not files:
+    if not (files := picture_files(folder)):
         raise ValueError(f"{folder} holds no pictures: give a folder of image files.")
     names = "".join(f"{path.relative_to(folder).as_posix()} {path.stat().st_size}\n" for path in files)
-    about = {"files": len(files), "names": hashlib.sha256(names.encode()).hexdigest()[:12]}
+    about = {"files": len(files), "names": hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest()[:12]}
     about["encoder"] = fingerprint(encoder.state_dict())
     there = FeatureStore.open(store.folder)
     if there.manifest.get("pictures") == about and len(there.pictures) * SHARD >= len(files):

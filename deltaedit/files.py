@@ -121,7 +121,7 @@ def write_json(path: str | Path, data: Any) -> None:
 def read_json(path: str | Path) -> Any:
     """What ``write_json`` wrote; raises ``ValueError``, naming the file, if it is cut, empty or otherwise no JSON."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(Path(path).read_bytes())  # a byte order mark does no harm
     except (ValueError, RecursionError):
         raise ValueError(f"{path} is damaged, or no JSON: delete it, or make it or fetch it again.") from None
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deltaedit.remote import RemoteFile, cache_folder, fetch
+from deltaedit.remote import RemoteFile, fetch, kept
 
 SOURCE = "https://raw.githubusercontent.com/Yueming6568/DeltaEdit/dd6c27c115d0136c6eb606912dbf63d15f9104bd/tSNE"
 SHA256 = {
@@ -58,7 +58,7 @@ def load_official(name: str, download: bool = False, cache: str | Path | None = 
     here = {file: _find(file) for file in files}
     lacks = [file for file in files if here[file] is None]
     rest = {file: RemoteFile(f"official/{file}", f"{SOURCE}/{file}", f"sha256:{SHA256[file]}") for file in lacks}
-    if not download and not all((cache_folder(cache) / remote.name).is_file() for remote in rest.values()):
+    if not download and not all(kept(remote, cache) for remote in rest.values()):
         raise FileNotFoundError(f"the authors' features of {name} are not here: set DELTAEDIT_DATA, or download=True.")
     here |= {file: fetch(remote, download, cache) for file, remote in rest.items()}
     return OfficialFeatures(*(_read(here[file]) for file in files))

@@ -154,7 +154,7 @@ def _parsed(text: str) -> Any:
     if len(text) > LONGEST:
         raise ValueError(f"a recipe must have at most {LONGEST:,} characters. Got {len(text):,}.")
     try:
-        return json.loads(text)
+        return json.loads(text.removeprefix("\ufeff"))  # the mark that some editors begin a file with
     except (ValueError, RecursionError) as error:
         raise ValueError(f"the recipe is no JSON ({error}): give what Edit.to_json wrote.") from None
 

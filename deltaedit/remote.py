@@ -44,10 +44,27 @@ class RemoteFile:
 
 
 def cache_folder(cache: str | Path | None = None) -> Path:
-    """Where downloads are kept: ``cache``, else ``$DELTAEDIT_CACHE``, else ``deltaedit`` in the user's cache folder."""
+    """Where downloads are kept: ``cache``, else ``$DELTAEDIT_CACHE``, else ``deltaedit`` in the user's cache folder.
+
+    Raises ``FileNotFoundError`` for a user who has no home, or may not look into the folder.
+    """
     if cache is None:
         cache = os.environ.get("DELTAEDIT_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "deltaedit")
-    return Path(cache).expanduser()
+    try:
+        folder = Path(cache).expanduser()
+        with suppress(FileNotFoundError, NotADirectoryError):
+            os.stat(os.path.join(folder, "."))  # asks for what is in it
+    except (RuntimeError, OSError) as error:
+        reason = f"{cache}: {getattr(error, 'strerror', None) or str(error).rstrip('.')}"
+        raise FileNotFoundError(f"no place to keep downloads ({reason}): set DELTAEDIT_CACHE to a folder.") from None
+    return folder
+
+
+def kept(file: RemoteFile, cache: str | Path | None = None) -> Path | None:
+    """Path of a published file, if there is one to be fetched without a download; none where there is no cache."""
+    with suppress(FileNotFoundError):
+        path = cache_folder(cache) / file.name
+        return path if os.path.isfile(path) else None
 
 
 def fetch(file: RemoteFile, download: bool = False, cache: str | Path | None = None) -> Path:

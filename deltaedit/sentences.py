@@ -160,7 +160,7 @@ def word_pieces(folder: str | Path) -> WordPieces:
     """The tokenizer in the folder that ``python -m deltaedit.download`` makes; ``ValueError`` if it is damaged."""
     path = Path(folder) / VOCABULARY
     try:
-        return WordPieces(json.loads(path.read_text(encoding="utf-8"))["model"]["vocab"])
+        return WordPieces(json.loads(path.read_bytes())["model"]["vocab"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is no tokenizer of word pieces ({error}): download it again.") from None
 

@@ -1,6 +1,7 @@
 """Files of others become a domain of ours."""
 
 import json
+from argparse import Namespace
 
 import numpy as np
 import pytest
@@ -41,6 +42,8 @@ def write_mapper(path, dims: tuple[int, ...], feature_dim: int) -> None:
 
 
 def test_files_become_a_domain(tmp_path, clip_file):
+    tmp_path /= "Meine Gesichter – 猫 100% #1"
+    tmp_path.mkdir()
     generator = tiny_generator()
     dims = generator.layout.dims
     write_nvidia(tmp_path / "g.pkl", nvidias(generator))
@@ -101,6 +104,57 @@ def test_parts_may_come_later_and_must_fit(tmp_path):
     with pytest.raises(ValueError, match="such as 'ViT-B-32:openai'"):
         convert.convert(folder, clip="ViT-B-32")
     assert before == sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "neutral", "align"),
+    [
+        ("ffhq.pkl", None, "face", True),
+        ("stylegan2-ffhq-config-f.pt", None, "face", True),
+        ("net_face.pth", None, "face", True),
+        ("CelebAHQ_256.pt", None, "face", True),
+        ("afhqcat.pkl", None, "cat", False),
+        ("stylegan2-afhqwild-512x512.pkl", None, "wild animal", False),
+        ("stylegan2-car-config-f.pt", None, "car", False),
+        ("network.pt", {"dataset_type": "ffhq_encode"}, "face", True),
+        ("network.pt", Namespace(dataset_type="ffhq_encode"), "face", True),
+        ("my-ffhq.pt", {"dataset_type": "church_encode"}, "church", False),
+        ("network.pt", {"dataset_type": "cars_encode"}, "car", False),
+        ("network.pt", {"dataset_type": 3}, "face", False),
+        ("network.pt", "no options", "face", False),
+        ("concatenated-scars.pt", None, "face", False),
+        ("anime-faces.pt", {}, "face", False),
+    ],
+)
+def test_a_card_says_what_the_files_do(name, options, neutral, align, tmp_path):
+    torch.save({"state_dict": {}, "opts": options}, tmp_path / name)
+    card, why = convert.card_of(tmp_path / "faces-of-ffhq", None, tmp_path / name)
+    assert card == Domain("faces-of-ffhq", neutral, align=align)
+    words = (getattr(options, "dataset_type", None), name.partition(".")[0], "no file says what it shows")
+    assert any(str(word) in why["align"] for word in [*words, *(options if isinstance(options, dict) else {}).values()])
+
+
+def test_a_converted_domain_of_faces_aligns_photos_unless_told_otherwise(tmp_path, capsys):
+    files = {"one.pt": None, "two.pt": "ffhq_encode"}
+    for name, data in files.items():
+        torch.save({**rosinalitys(tiny_generator()), "opts": {"dataset_type": data}}, tmp_path / name)
+
+    def aligned(name, *options):
+        convert.main([str(tmp_path / "mine"), "--generator", str(tmp_path / name), *options])
+        said = capsys.readouterr().out.partition("\n")[0].partition(" has neutral prompt ")[2]
+        about, _, change = said.partition(": ")
+        assert change == "--neutral, and --align or --no-align, change that."
+        return Domain.read(tmp_path / "mine").align, about
+
+    unsaid = "as no file says what it shows"
+    assert aligned("one.pt") == (False, f"'face' ({unsaid}) and align false ({unsaid})")
+    assert aligned("one.pt", "--neutral", "cat") == (False, "'cat' (as told) and align false (as it was)")
+    assert aligned("two.pt") == (True, "'cat' (as it was) and align true (as 'ffhq_encode' says)")
+    assert aligned("one.pt") == (True, "'cat' (as it was) and align true (as it was)")
+    assert aligned("two.pt", "--no-align") == (False, "'cat' (as it was) and align false (as told)")
+    assert convert.convert(tmp_path / "other", generator=tmp_path / "two.pt").align
+    card = Domain("other")
+    assert convert.convert(tmp_path / "other", generator=tmp_path / "two.pt", domain=card) == card
 
 
 def test_the_command_says_what_is_missing(tmp_path, clip_file, capsys):

@@ -104,6 +104,9 @@ def test_the_table_is_tidy_and_comes_back_as_it_was(notebook, tmp_path):
     assert math.isnan(back[1]["value"])
     write_csv(tmp_path / "again.csv", back)
     assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "table.csv").read_bytes()
+    saved_by_excel = b"\xef\xbb\xbf" + (tmp_path / "table.csv").read_bytes().replace(b"\n", b"\r\n")
+    (tmp_path / "excel.csv").write_bytes(saved_by_excel)
+    assert str(read_csv(tmp_path / "excel.csv", "portraits")) == str(back)
     assert read_csv(tmp_path / "table.csv", "pets") == read_csv(tmp_path / "none.csv") == []
     write_csv(tmp_path / "old.csv", [{**row, "weights": "0123456789ab"} for row in table])
     with pytest.raises(ValueError, match="measured on other weights, 0123456789ab.*run the experiments again"):

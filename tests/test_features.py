@@ -1,4 +1,5 @@
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -204,6 +205,9 @@ def folder(tmp_path):
         pixels = torch.randint(256, (16 + k // 8, 20, 3), generator=rng, dtype=torch.uint8).numpy()
         Image.fromarray(pixels).save(tmp_path / f"photos{'/more' * (k > 17)}/{k:02d}.png")
     (tmp_path / "photos/notes.txt").write_text("three cats")
+    for name in (".ipynb_checkpoints/03-checkpoint.png", "._04.png"):  # Jupyter's copy, and what a Mac leaves behind
+        (tmp_path / "photos" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "photos" / name).write_bytes((tmp_path / "photos/03.png").read_bytes())
     return tmp_path / "photos"
 
 
@@ -263,6 +267,15 @@ def test_pictures_that_cannot_be_read_are_named(tmp_path, folder, encoder):
     walls = extract_features(generator, clip, 20, tmp_path / "faces")
     with pytest.raises(ValueError, match="no picture can be read"), pytest.warns(UserWarning, match="and 11 more"):
         add_pictures(walls, folder, generator, clip, encoder, read=lambda path: to_tensor(align(path)))
+
+
+def test_pictures_may_have_any_name(tmp_path, encoder):
+    generator, clip, folder = tiny_generator(), FakeClip(), tmp_path / "Meine Bilder – 猫 100% #1"
+    folder.mkdir()
+    for name in ("größer als A&B.png", "été 猫.png", os.fsdecode(b"caf\xe9.png")):
+        Image.new("RGB", (16, 16)).save(folder / name)
+    store = extract_features(generator, clip, 4, folder / "features")
+    assert add_pictures(store, folder, generator, clip, encoder).pictures == (3,)
 
 
 def test_other_pictures_are_refused(tmp_path, folder, encoder):

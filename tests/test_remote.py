@@ -2,16 +2,22 @@
 
 import errno
 import hashlib
+import os
+import pwd
 import shutil
 from collections import namedtuple
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 from web import Web, serve
 
-from deltaedit import download, remote
-from deltaedit.remote import RemoteFile, cache_folder, checksum, fetch
+from deltaedit import domains, download, remote
+from deltaedit.faces import YUNET, find_faces
+from deltaedit.official import load_official
+from deltaedit.packages import provide
+from deltaedit.remote import RemoteFile, cache_folder, checksum, fetch, kept
 
 CONTENT = bytes(range(256)) * 4000  # 1 MB
 SHA256 = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
@@ -234,6 +240,54 @@ def test_where_downloads_are_kept(tmp_path, monkeypatch):
     monkeypatch.setenv("DELTAEDIT_CACHE", str(tmp_path / "mine"))
     assert cache_folder() == tmp_path / "mine"
     assert cache_folder(tmp_path) == tmp_path
+
+
+@pytest.mark.parametrize("place", [None, "~/cache"])
+def test_without_a_home_nothing_is_here_and_one_sentence_says_what_to_do(place, monkeypatch, tmp_path):
+    def nobody(uid):
+        raise KeyError(uid)
+
+    for name in ("HOME", "DELTAEDIT_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    if place is not None:
+        monkeypatch.setenv("DELTAEDIT_CACHE", place)
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    refused_everywhere(r"no place to keep downloads \(~.*home directory\): set DELTAEDIT_CACHE to a folder")
+    monkeypatch.setenv("DELTAEDIT_CACHE", str(tmp_path))
+    assert kept(YUNET) is None
+    with pytest.raises(FileNotFoundError, match="put it at"):
+        fetch(YUNET)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="to become somebody else takes root")
+def test_a_cache_of_somebody_else_is_no_cache(monkeypatch, tmp_path):
+    (tmp_path / YUNET.name).parent.mkdir()
+    (tmp_path / YUNET.name).write_bytes(b"network")
+    tmp_path.chmod(0o700)
+    monkeypatch.setenv("DELTAEDIT_CACHE", str(tmp_path))
+    assert kept(YUNET)
+    os.seteuid(54321)
+    try:
+        refused_everywhere("no place to keep downloads .*Permission denied.*: set DELTAEDIT_CACHE to a folder")
+    finally:
+        os.seteuid(0)
+
+
+def refused_everywhere(message):
+    assert kept(YUNET) is None
+    for call in (
+        lambda: fetch(YUNET),
+        lambda: fetch(YUNET, download=True),
+        lambda: domains.find("ffhq"),
+        lambda: domains.find("ffhq", download=True),
+        lambda: provide(download.MINILM, "faces"),
+        lambda: provide(download.MINILM, "faces", download=True),
+    ):
+        with pytest.raises(FileNotFoundError, match=message):
+            call()
+    with pytest.raises(FileNotFoundError, match="set DELTAEDIT_DATA, or download=True"):
+        load_official("celeba")
+    assert find_faces(np.full((64, 64, 3), 200, np.uint8)) == []
 
 
 def test_the_network_that_finds_faces_comes_by_name(web, monkeypatch, capsys, tmp_path):

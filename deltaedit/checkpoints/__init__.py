@@ -29,7 +29,7 @@ from deltaedit.mapper import DeltaMapper
 from deltaedit.mobilestylegan import MobileConfig, MobileStyleGAN
 from deltaedit.stylegan2 import Generator, GeneratorConfig
 
-__all__ = ["load_encoder", "load_generator", "load_mapper", "load_relevance"]
+__all__ = ["load_encoder", "load_generator", "load_mapper", "load_relevance", "trained_on"]
 
 ARCHITECTURES: dict[str, Callable[[dict], style_space.AnyGenerator]] = {
     "stylegan2": lambda config: Generator(GeneratorConfig(**config)),
@@ -119,6 +119,20 @@ def load_encoder(path: str | Path) -> Encoder | E4E:
         if config.num_ws > 18:
             raise RefusedError(f"is an encoder for {config.num_ws} layers, more than a StyleGAN2 of 1024 px has")
         return fill(lambda: E4E(config), state, f"e4e encoder for {config.num_ws} layers")
+
+
+def trained_on(path: str | Path) -> str:
+    """What a checkpoint was trained on, as its options say, such as "ffhq_encode" in e4e's; empty where none do.
+
+    Errors are those of ``load_encoder``.
+    """
+    if Path(path).is_dir() or Path(path).suffix in (".safetensors", ".xml"):
+        return ""
+    with opened(path) as file:
+        options = file.data.get("opts") if isinstance(file.data, dict) else None
+        options = getattr(options, "state", options)  # of a Namespace
+        name = options.get("dataset_type") if isinstance(options, dict) else None
+        return name[:50] if isinstance(name, str) else ""
 
 
 def _our_relevance(path: str | Path) -> Tensor:
