@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from deltaedit import checkpoints
 from deltaedit.domain import CARD, CLIP, ENCODER, GENERATOR, MAPPER, RELEASED, RELEVANCE, Domain, check_fit, save_parts
 from deltaedit.files import read_tensors
 from deltaedit.mobilestylegan import MobileStyleGAN, fit_preview
+from deltaedit.parameters import refuse
 
 if TYPE_CHECKING:
     from deltaedit.clip import ClipEncoder
@@ -123,7 +123,7 @@ def main(argv: list[str] | None = None) -> None:
             arguments["domain"] = replace(Domain.read(folder) if here else Domain(folder.resolve().name), **said)
         convert(folder, **arguments)
     except (ValueError, OSError, ImportError) as error:
-        sys.exit(str(error))
+        refuse(error)
     if lacks := [part for part in (CLIP, MAPPER) if not (folder / part).exists()]:
         more = "convert takes --clip ViT-B-32:openai, and a mapper can be trained"
         print(f"{folder} is no editor yet, it lacks {' and '.join(lacks)}: {more}.")
