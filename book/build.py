@@ -106,9 +106,9 @@ class Page(NamedTuple):
 
 
 def toc_notebooks(root: Path) -> list[Page]:
-    """The notebooks of the table of contents, in order. Raises FileNotFoundError for one that is not there."""
+    """The notebooks of the table of contents, in order, by chapter or by file; FileNotFoundError for one not there."""
     toc, chapters = yaml.safe_load((root / "book/_toc.yml").read_text(encoding="utf-8")), runner.chapters(root)
-    pages = []
+    chapters, pages = chapters | {path.stem: path for path in chapters.values()}, []
     for file in toc_files(toc):
         if file.startswith("notebooks/"):
             chapter, domain = file.removeprefix("notebooks/"), None

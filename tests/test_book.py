@@ -216,13 +216,14 @@ def test_an_entry_is_a_chapter_by_its_name_or_one_for_another_domain(tmp_path: P
         (tmp_path / "book/_toc.yml").write_text(yaml.safe_dump(toc))
         return [(p.name, p.notebook.stem, p.domain) for p in build.toc_notebooks(tmp_path)]
 
-    assert pages("small", "small-pets", "small-my-pets", "two-own") == [
+    assert pages("small", "01_small", "small-pets", "small-my-pets", "two-own") == [
         ("small", "01_small", None),
+        ("01_small", "01_small", None),
         ("small-pets", "01_small", "pets"),
         ("small-my-pets", "01_small", "my-pets"),
         ("two-own", "02b_two-own", None),
     ]
-    for file in ("none", "none-pets", "small-", "01_small"):
+    for file in ("none", "none-pets", "small-", "02_small"):
         with pytest.raises(FileNotFoundError, match=f"names notebooks/{file}, but no file"):
             pages(file)
 
