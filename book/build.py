@@ -22,7 +22,6 @@ notebook wants to be known of it is in its metadata, under `deltaedit`:
 """
 
 import argparse
-import ast
 import hashlib
 import importlib.util
 import io
@@ -34,7 +33,7 @@ import subprocess
 import sys
 import time
 from base64 import b64decode, b64encode
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,6 +49,7 @@ from deltaedit.domain import Domain
 from deltaedit.download import COMPLETED
 from deltaedit.files import locked, read_json, write_json, write_whole
 from deltaedit.packages import provide
+from deltaedit.parameters import check, count, declared, literal, refuse
 from deltaedit.record import write_record
 from deltaedit.show import DARK
 
@@ -58,6 +58,8 @@ JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
 ELSEWHERE = {name: str(ROOT / "_build/quick" / name) for name in ("figures", "runs")}  # what `--quick` writes
 PUBLISHED = "figures/published"  # runs of pages that take what others publish, for who cannot get it
 JPEG, WEBP = 76, 40  # the quality of photographs and of readers' sliders in them
+PROMPTS = {"prompts", "two_way", "wordings"}  # parameters that are lists of such
+ADVICE = 3  # of a page's, which are told
 CELL_MINUTES = 20  # no cell takes five on two quiet cores; one that hangs must not hang the build
 WIDGET = "application/vnd.jupyter.widget-view+json"
 # Names of figures, equations and sections: where they are given, and where they are referred to.
@@ -103,9 +105,9 @@ class Page(NamedTuple):
 
 
 def toc_notebooks(root: Path) -> list[Page]:
-    """The notebooks of the table of contents, in order. Raises FileNotFoundError for one that is not there."""
+    """The notebooks of the table of contents, in order, by chapter or by file; FileNotFoundError for one not there."""
     toc, chapters = yaml.safe_load((root / "book/_toc.yml").read_text(encoding="utf-8")), runner.chapters(root)
-    pages = []
+    chapters, pages = chapters | {path.stem: path for path in chapters.values()}, []
     for file in toc_files(toc):
         if file.startswith("notebooks/"):
             chapter, domain = file.removeprefix("notebooks/"), None
@@ -117,12 +119,27 @@ def toc_notebooks(root: Path) -> list[Page]:
     return pages
 
 
-def parse_value(text: str) -> object:
-    """A parameter as typed: a Python literal where it is one (`3`, `1e-3`, `[1, 2]`, `True`), else the text itself."""
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
+def types_of(notebook: Path) -> dict[str, str]:
+    """The types that a notebook declares of its parameters, by name."""
+    cells = nbformat.read(notebook, as_version=4).cells
+    return declared("\n".join(cell.source for cell in cells if "parameters" in cell.metadata.get("tags", ())))
+
+
+def asked_of(page: Page, given: dict[str, object]) -> dict[str, object]:
+    """What is given to a page's notebook, by the names that it may have; what is given to it alone goes first."""
+    place = f"{page.chapter}."
+    return given | {name.removeprefix(place): value for name, value in given.items() if name.startswith(place)}
+
+
+def as_declared(page: Page, given: dict[str, object]) -> dict[str, object]:
+    """What is given to a page, as its notebook declares it; paths count from where the command was given."""
+    types, found = types_of(page.notebook), {}
+    for name, value in given.items():
+        if name in types:
+            found[name] = runner.anchored(name, check(name, value, types[name]))
+        else:
+            found[name] = literal(value) if isinstance(value, str) else value
+    return found
 
 
 def parameters_of(pages: list[Page], given: dict[str, object], form: str | None = None) -> list[dict[str, object]]:
@@ -130,7 +147,8 @@ def parameters_of(pages: list[Page], given: dict[str, object], form: str | None 
 
     ``n`` is given to every notebook that has one, ``training_set.n`` to that chapter alone, whatever the others get. In
     a ``form``, "quick" or "brief", a notebook's own come below what is given.
-    Raises ValueError where no notebook has one of them (papermill alone would only warn).
+    Raises ValueError where no notebook has one of them (papermill alone would only warn), and for a value of a type
+    that a notebook does not take.
     """
     known = [set(papermill.inspect_notebook(page.notebook)) for page in pages]
     alone = ({f"{page.chapter}.{name}" for name in names} for page, names in zip(pages, known, strict=True))
@@ -142,10 +160,9 @@ def parameters_of(pages: list[Page], given: dict[str, object], form: str | None 
             raise ValueError(f"book/_toc.yml names {page.name}, but {page.notebook.name} has no parameter domain.")
     parameters = []
     for page, names in zip(pages, known, strict=True):
-        place = f"{page.chapter}."
-        alone = {name.removeprefix(place): value for name, value in given.items() if name.startswith(place)}
         own = about(page.notebook).get(form, {}) | (ELSEWHERE if form == "quick" else {})
-        wanted = {**own, **given, **alone, **({"domain": page.domain} if page.domain else {})}
+        mine = as_declared(page, {name: value for name, value in asked_of(page, given).items() if name in names})
+        wanted = {**own, **mine, **({"domain": page.domain} if page.domain else {})}
         parameters.append({name: value for name, value in wanted.items() if name in names})
     return parameters
 
@@ -220,16 +237,30 @@ def run_notebook(page: Page, executed: Path, parameters: dict[str, object], key:
 def domain_of(page: Page, parameters: dict[str, object]) -> object:
     """The domain that a page is run for, or None if its notebook has no such parameter."""
     known = papermill.inspect_notebook(page.notebook)
-    default = parse_value(known["domain"]["default"]) if "domain" in known else None
+    default = literal(known["domain"]["default"]) if "domain" in known else None
     return parameters.get("domain", default)
+
+
+def card_of(domain: object) -> Domain | None:
+    """The card of a domain; None where there is none to read."""
+    try:
+        return Domain.read(domains.find(str(domain))) if domain else None
+    except (ValueError, FileNotFoundError):  # its notebook will say so
+        return None
 
 
 def needs_of(domain: object) -> str | None:
     """The name in `download` of what a domain takes of others beside what ships with the library; None for nothing."""
-    try:
-        return Domain.read(domains.find(str(domain))).needs if domain else None
-    except (ValueError, FileNotFoundError):  # its notebook will say so
-        return None
+    return (card := card_of(domain)) and card.needs
+
+
+def check_prompts(page: Page, parameters: dict[str, object]) -> None:
+    """Raise ValueError where one of a page's prompts is the neutral one of its domain: it asks for nothing."""
+    card = card_of(domain_of(page, parameters))
+    for name in PROMPTS & parameters.keys() if card else ():
+        if card.neutral.casefold() in {str(text).casefold() for text in parameters[name] or ()}:
+            nothing = f"{card.neutral!r} is what {card.name} shows already, and asks for nothing"
+            raise ValueError(f"{name} of {page.name} must each ask for something: {nothing}.")
 
 
 def fetch_parts(names: Collection[str]) -> dict[str, str]:
@@ -299,9 +330,20 @@ def smaller(data: dict[str, str]) -> None:
         data[mime] = re.sub(r"data:image/webp;base64,([\w+/=]+)", again, "".join(data[mime]))
 
 
-def output_faults(notebook: nbformat.NotebookNode) -> list[str]:
-    """What no page should show: pictures without alternative text, widgets without a kernel, warnings."""
-    faults = []
+def advice(notebook: nbformat.NotebookNode) -> list[str]:
+    """What a page's cells advise their reader of: the texts of their ``UserWarning``s, each once."""
+    said = "".join(
+        output.text for cell in notebook.cells for output in cell.get("outputs", ()) if output.get("name") == "stderr"
+    )
+    return list(dict.fromkeys(re.findall(r"\bUserWarning: (.*)", said)))
+
+
+def output_faults(notebook: nbformat.NotebookNode, advised: bool = False) -> list[str]:
+    """What no page should show: pictures without alternative text, widgets without a kernel, warnings.
+
+    Where a reader gave what a page was run with, who is ``advised`` then, what advises its user is no fault of it.
+    """
+    faults, warns = [], r"\b(?!UserWarning)\w*Warning: .*" if advised else r"\w*Warning: .*"
     for number, cell in enumerate(notebook.cells):
         if cell.cell_type != "code" or {"remove-output", "remove-cell"} & set(cell.metadata.get("tags", [])):
             continue
@@ -311,7 +353,7 @@ def output_faults(notebook: nbformat.NotebookNode) -> list[str]:
         html = " ".join("".join(bundle.get("text/html", "")) for bundle in data)
         if any(WIDGET in bundle for bundle in data):
             faults.append(f"cell {number} shows a live widget: tag it remove-output, or show a still")
-        if warning := re.search(r"\w*Warning: .*", said):
+        if warning := re.search(warns, said):
             faults.append(f"cell {number} warns: {warning[0]}")
         if not alt and any(mime.startswith("image/") for bundle in data for mime in bundle):
             faults.append(f"cell {number} shows a picture without alternative text (metadata mystnb.image.alt)")
@@ -366,11 +408,13 @@ def run_notebooks(
 
     The seconds of each page, as they last were, are kept in `times.json` beside the stage. With ``keep``, pages that
     take what others publish are kept in `figures/published`.
-    Raises ValueError for an unknown parameter or an output that no page can show, RuntimeError where a page fails;
-    those that run beside it end first.
+    Raises ValueError for an unknown parameter or one of another type, RuntimeError where a page fails, after those that
+    run beside it have ended, or for an output that no page can show.
     """
     pages = toc_notebooks(root)
     parameters = dict(zip(pages, parameters_of(pages, given, form), strict=True))
+    for page in pages:
+        check_prompts(page, parameters[page])
     data = os.environ.get("DELTAEDIT_DATA", "")
     library = digest(*(path.read_bytes() for path in library_files(root)), data.encode())
     places = {page: stage / f"notebooks/{page.name}.ipynb" for page in pages}
@@ -405,13 +449,16 @@ def run_notebooks(
     finally:
         last = times | seconds
         write_json(stage.with_name("times.json"), {page.name: last[page.name] for page in pages if page.name in last})
-    faults = [
-        f"{executed.relative_to(stage)}: {fault}"
-        for executed in places.values()
-        for fault in output_faults(nbformat.read(executed, as_version=4))
-    ]
+    faults = []
+    for page, executed in places.items():
+        copy = nbformat.read(executed, as_version=4)
+        asked = not parameters[page].keys().isdisjoint(asked_of(page, given))
+        faults += [f"{executed.relative_to(stage)}: {fault}" for fault in output_faults(copy, advised=asked)]
+        if asked and (told := advice(copy)):
+            more = f" And {len(told) - ADVICE} more." if len(told) > ADVICE else ""
+            print(f"{page.name}, on what it was given: {' '.join(told[:ADVICE])}{more}", flush=True)
     if faults:
-        raise ValueError("\n".join(faults))
+        raise RuntimeError("\n".join(faults))
     for page in pages:
         if keep and needs[page] and needs[page] not in lacking:
             publish(places[page], root / PUBLISHED / f"{page.name}.ipynb")
@@ -449,8 +496,49 @@ def api_sections(worlds: bool) -> str:
     return "".join(section.format(name.removeprefix("deltaedit."), name) for name in names)
 
 
+def markdown_table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """A table; what is no text is written as a number or as a list of such, "–" for nothing."""
+
+    def said(value: object) -> str:
+        if isinstance(value, list | tuple):
+            return ", ".join(map(said, value)) or "–"
+        if isinstance(value, dict):
+            return ", ".join(f"{name}: {said(own)}" for name, own in value.items()) or "–"
+        if isinstance(value, bool | str) or value is None:
+            return {None: "–", True: "yes", False: "no"}.get(value, value)
+        return f"{value:,}" if isinstance(value, int) else f"{value:.3g}"
+
+    def line(cells: Iterable[object]) -> str:
+        return "| " + " | ".join(re.sub(r"\s+", " ", said(cell)).replace("|", "\\|") for cell in cells) + " |\n"
+
+    columns = list(columns)
+    return line(columns) + line("---" for _ in columns) + "".join(map(line, rows))
+
+
+def trust_sections(path: Path) -> str:
+    """What `figures/trust.json` holds, as a table for each kind of trial; that there is nothing, where there is not."""
+    trials = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    text = "" if trials else "\n*Nothing was measured here yet.*\n"
+    for name, trial in trials.items():
+        measures = trial.get("measures", {})
+        jobs = {job: own for job, own in measures.items() if isinstance(own, dict)}
+        plain = [(what, value) for what, value in measures.items() if what not in jobs]
+        text += f"\n### {name}\n\n"
+        if jobs:
+            columns = list(dict.fromkeys(what for own in jobs.values() for what in own))
+            rows = ([job, *(own.get(what) for what in columns)] for job, own in jobs.items())
+            text += markdown_table(["", *columns], rows) + "\n"
+        if plain:
+            text += markdown_table(["", "measured"], plain) + "\n"
+        torch = trial.get("versions", {}).get("torch", "–")
+        text += f"*On {trial.get('device', '–')}, with PyTorch {torch}.*\n"
+    return text
+
+
 def stage_pages(root: Path, stage: Path) -> None:
-    """Mirror what the pages are made of, beside the notebooks that were run, and list the library on its API pages."""
+    """Mirror what the pages are made of, beside the notebooks that were run; list the library, and trials of trust, on
+    their pages.
+    """
     stage.mkdir(parents=True, exist_ok=True)
     for name in ("book", "figures"):
         shutil.rmtree(stage / name, ignore_errors=True)
@@ -461,6 +549,9 @@ def stage_pages(root: Path, stage: Path) -> None:
         if (page := stage / f"book/api/{name}.md").exists():
             with page.open("a", encoding="utf-8") as file:
                 file.write(api_sections(worlds=name == "worlds"))
+    if (page := stage / "book/what-is-promised.md").exists():
+        with page.open("a", encoding="utf-8") as file:
+            file.write(trust_sections(root / "figures/trust.json"))
     shutil.copy(root / "_config.yml", stage)
 
 
@@ -554,7 +645,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument(
         "--jobs",
-        type=int,
+        type=count,
         default=min(2, os.cpu_count() or 1),
         help="notebooks at a time, which share the processor's cores",
     )
@@ -565,7 +656,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--publish", action="store_true", help=f"keep pages that take models of others in {PUBLISHED}")
     arguments = parser.parse_args(argv)
     stage = ROOT / ("_build/quick/src" if arguments.quick else "_build/src")
-    given = {name: parse_value(value) for name, value in arguments.parameters}
+    given = dict(arguments.parameters)
     form = "quick" if arguments.quick else "brief" if arguments.brief else None
     start = time.perf_counter()
     try:
@@ -579,7 +670,9 @@ def main(argv: list[str] | None = None) -> int:
                 }
                 write_record(ROOT / "figures/book.json", measures, jobs=arguments.jobs)
             page = None if arguments.no_html or arguments.quick else build_pages(ROOT, stage)
-    except (OSError, ValueError, RuntimeError) as error:
+    except ValueError as error:
+        refuse(f"The book was not built. {error}")
+    except (OSError, RuntimeError) as error:
         print(f"The book was not built. {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -30,6 +30,7 @@ from deltaedit.domains import weights
 from deltaedit.effects import best_knob
 from deltaedit.files import locked, write_whole
 from deltaedit.metrics import Interval, pooled
+from deltaedit.parameters import count, refuse, seed_number
 from deltaedit.record import REVISION, digest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -505,8 +506,8 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--only", nargs="+", default=[], metavar="QUESTION", help="some of the grid's questions")
     parser.add_argument("--domain", default="portraits")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--jobs", type=int, default=2, help="notebooks at a time")
+    parser.add_argument("--seeds", nargs="+", type=seed_number, default=[0, 1, 2])
+    parser.add_argument("--jobs", type=count, default=2, help="notebooks at a time")
     parser.add_argument("--reduced", action="store_true", help="on little: which way it goes, in minutes")
     parser.add_argument("--notebook", type=Path, default=NOTEBOOK)
     parser.add_argument("--out", type=Path, default=ROOT / "runs/experiments", help="results, by weights")
@@ -519,6 +520,7 @@ def main(argv: list[str] | None = None) -> None:
     try:
         chosen, common = choose(arguments.only), REDUCED if arguments.reduced else FULL
         chosen = chosen if arguments.reduced else full(chosen)
+        arguments.domain = runner.anchored("domain", arguments.domain)  # notebooks have another folder to work in
         asked = {"notebook": arguments.notebook, "domain": arguments.domain, **common}
         table, now = read_csv(arguments.table) if arguments.table else [], weights(arguments.domain)
         had = [row for row in table if row["domain"] == arguments.domain and row["weights"] == now]
@@ -547,7 +549,9 @@ def main(argv: list[str] | None = None) -> None:
                 write_csv(arguments.table, others + of_domain)
 
         write(run(chosen, arguments.out, seeds=arguments.seeds, jobs=arguments.jobs, done=done, each=write, **asked))
-    except (ValueError, RuntimeError, OSError) as error:
+    except ValueError as error:
+        refuse(error)
+    except (RuntimeError, OSError) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
         os._exit(130)  # kernels end with their parent; the threads would wait for their notebooks

@@ -14,16 +14,40 @@ import papermill
 from jupyter_core.utils import ensure_event_loop
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
+from deltaedit import domains
+from deltaedit.download import PUBLISHED
 from deltaedit.files import put
 
 Key = TypeVar("Key", bound=Hashable)
 NUMBER = re.compile(r"^\d+[a-z]?_")
+PATHS = {"bench", "figures", "out", "photo", "runs"}  # parameters that are paths, in whichever chapter
+DOMAINS = {"domain", "faces", "instead", "other"}  # those that are registered names or folders of domains
 THREADS = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")  # numba's counts for all of a process, see `alignment.project`
 
 
 def chapters(root: Path) -> dict[str, Path]:
     """The notebooks of a repository by their chapters' names; the number before a name orders the folder alone."""
     return {NUMBER.sub("", path.stem): path for path in sorted((root / "notebooks").glob("*.ipynb"))}
+
+
+def anchored(name: str, value: Any, here: str | Path = ".") -> Any:
+    """A parameter with its path, if it is one, counted from the folder ``here``, in which the command was given.
+
+    Raises:
+        ValueError: for the folder of a domain, or a photo, that is not there.
+    """
+    if not isinstance(value, str) or name not in PATHS | DOMAINS:
+        return value
+    known = {*domains.FOLDERS, *PUBLISHED}
+    if name in DOMAINS and value in known:
+        return value
+    path = os.path.abspath(Path(here, Path(value).expanduser()))
+    if name in DOMAINS and not os.path.isdir(path):
+        names = ", ".join(map(repr, sorted(known)))
+        raise ValueError(f"{name} must be {names}, or the path of a folder. Got {value!r}, and there is no {path}.")
+    if name == "photo" and not os.path.isfile(path):
+        raise ValueError(f"photo must be the path of a picture. Got {value!r}, and there is no {path}.")
+    return path
 
 
 def execute(

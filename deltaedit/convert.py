@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from deltaedit import checkpoints
 from deltaedit.domain import CARD, CLIP, ENCODER, GENERATOR, MAPPER, RELEASED, RELEVANCE, Domain, check_fit, save_parts
 from deltaedit.files import read_tensors
 from deltaedit.mobilestylegan import MobileStyleGAN, fit_preview
+from deltaedit.parameters import refuse
 
 if TYPE_CHECKING:
     from deltaedit.clip import ClipEncoder
@@ -162,7 +162,7 @@ def main(argv: list[str] | None = None) -> None:
         card, why = card_of(folder, *(arguments[part] for part in ("encoder", "generator", "mapper")))
         card = convert(folder, **arguments, domain=replace(card, **said))
     except (ValueError, OSError, ImportError) as error:
-        sys.exit(str(error))
+        refuse(error)
     why |= dict.fromkeys(said, "as told")
     about = f"neutral prompt {card.neutral!r} ({why['neutral']}) and align {str(card.align).lower()} ({why['align']})"
     print(f"{folder / CARD} has {about}: --neutral, and --align or --no-align, change that.")

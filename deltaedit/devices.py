@@ -8,6 +8,17 @@ from torch import Tensor
 BATCH = 64  # pictures at a time at most
 
 
+def find_device(name: str | torch.device) -> torch.device:
+    """The device of that name, such as "cpu" or "cuda"; raises ``ValueError`` if this machine has none such."""
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, TypeError, NotImplementedError, ImportError):
+        there = "'cpu' or 'cuda'" if torch.cuda.is_available() else "'cpu'"
+        raise ValueError(f"there is no device {str(name)!r} on this machine: choose {there}.") from None
+    return device
+
+
 def half_dtype(device: str | torch.device) -> torch.dtype:
     """The type of 16 bits that the device computes fastest in: float16 on CUDA, bfloat16 on a CPU with instructions
     for it; float32 where there is none.

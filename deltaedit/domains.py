@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from deltaedit import checkpoints
+from deltaedit.devices import find_device
 from deltaedit.domain import CARD, CLIP, GENERATOR, Domain
 from deltaedit.download import COMPLETED, PUBLISHED, prepare
 from deltaedit.packages import provide
@@ -72,16 +73,16 @@ def locate(folder: str | Path, file: str, download: bool = False) -> Path:
 def load_generator(
     name_or_folder: str | Path, device: str | torch.device = "cpu", download: bool = False
 ) -> AnyGenerator:
-    """The generator of a domain, ready to draw; errors are those of ``find`` and ``locate``."""
+    """The generator of a domain, ready to draw; errors are those of ``find``, ``locate`` and ``find_device``."""
     path = locate(find(name_or_folder, download), GENERATOR, download)
-    generator = checkpoints.load_generator(path).to(device)
+    generator = checkpoints.load_generator(path).to(find_device(device))
     if generator.w_avg.device.type in ("cpu", "cuda"):
         generator = generator.to(memory_format=torch.channels_last)  # draws sooner
     return generator
 
 
 def load_clip(name_or_folder: str | Path, device: str | torch.device = "cpu", download: bool = False) -> ClipEncoder:
-    """The CLIP of a domain, that sees pictures as its card says; errors are those of ``find`` and ``locate``."""
+    """The CLIP of a domain, that sees pictures as its card says; errors are those of ``load_generator``."""
     from deltaedit.clip import ClipEncoder  # here: open_clip takes seconds to import
 
     folder = find(name_or_folder, download)
@@ -89,7 +90,7 @@ def load_clip(name_or_folder: str | Path, device: str | torch.device = "cpu", do
     def sentences() -> Path:  # which few need
         return locate(folder, SENTENCES, download).parent
 
-    return ClipEncoder.load(folder / CLIP, device, Domain.read(folder).preprocessing, sentences)
+    return ClipEncoder.load(folder / CLIP, find_device(device), Domain.read(folder).preprocessing, sentences)
 
 
 def weights(domain: str | Path) -> str:

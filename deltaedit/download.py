@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from deltaedit.faces import YUNET
 from deltaedit.files import locked, write_tensors, write_whole
 from deltaedit.mobilestylegan import fit_preview
 from deltaedit.packages import Package, provide
+from deltaedit.parameters import refuse
 from deltaedit.remote import RemoteFile, cache_folder, fetch
 from deltaedit.sentences import SENTENCES, VOCABULARY
 
@@ -242,7 +242,7 @@ def main(arguments: list[str] | None = None) -> None:
                 folder = prepare(name, download=True, cache=options.cache)
                 print(f"{describe(name)}: in {folder}")
     except (OSError, ValueError) as error:
-        sys.exit(str(error))
+        refuse(error)
 
 
 if __name__ == "__main__":

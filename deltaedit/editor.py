@@ -333,13 +333,15 @@ class Editor:
             rows: which of the ``n`` to draw; all by default.
 
         Raises:
-            ValueError: if the seed is no whole number, n is below 1 or truncation is not finite.
+            ValueError: if the seed is no whole number, n below 1, truncation not finite, or a row not among the ``n``.
         """
-        if not isinstance(seed, Integral):
-            raise ValueError(f"seed must be a whole number. Got {seed!r}.")
+        if not isinstance(seed, Integral) or not -(2**63) <= seed < 2**63:
+            raise ValueError(f"seed must be a whole number of 64 bits. Got {seed!r}.")
         truncation = self.domain.truncation if truncation is None else truncation
-        if n < 1 or not math.isfinite(truncation):
-            raise ValueError(f"n must be at least 1 and truncation finite. Got {n} and {truncation}.")
+        if not isinstance(n, Integral) or n < 1 or not _finite(truncation):
+            raise ValueError(f"n must be at least 1 and truncation finite. Got {n!r} and {truncation!r}.")
+        if rows is not None and not all(isinstance(row, Integral) and -n <= row < n for row in rows):
+            raise ValueError(f"rows must be whole numbers below n, {n}. Got {rows!r}.")
         z = torch.randn(n, self.generator.z_dim, generator=torch.Generator().manual_seed(int(seed)))
         source = {"seed": int(seed), "n": n, "truncation": truncation}
         if rows is not None:
@@ -368,7 +370,9 @@ class Editor:
             ImportError: if a face is looked for, and OpenCV is not installed.
         """
         steps = self.domain.steps if steps is None else steps
-        if steps < 0 or (self.encoder is None and steps == 0):
+        if not isinstance(steps, Integral) or steps < 0:
+            raise ValueError(f"steps must be a whole number, 0 or more. Got {steps!r}.")
+        if self.encoder is None and steps == 0:
             raise ValueError(f"without an encoder, steps must be at least 1, better 300. Got {steps}.")
         source = {"picture": str(picture) if isinstance(picture, str | Path) else "given"}
         if self.domain.align and not aligned and not isinstance(picture, Tensor):
@@ -544,11 +548,15 @@ class Editor:
     def _threshold(self, threshold: float | None) -> float:
         if threshold is None:
             return self.domain.threshold if self.relevance is not None else 0.0
-        if not (math.isfinite(threshold) and threshold >= 0):
-            raise ValueError(f"threshold must be 0 or more, and finite. Got {threshold}.")
+        if not _finite(threshold) or threshold < 0:
+            raise ValueError(f"threshold must be 0 or more, and finite. Got {threshold!r}.")
         if threshold and self.relevance is None:
             raise ValueError("this editor has no relevance: give it estimate_relevance's, or leave threshold out.")
         return threshold
+
+
+def _finite(value: object) -> bool:
+    return isinstance(value, Real) and math.isfinite(value)
 
 
 def _strengths(strength: float | Sequence[float], count: int) -> tuple[float, ...]:
@@ -558,6 +566,6 @@ def _strengths(strength: float | Sequence[float], count: int) -> tuple[float, ..
     if len(values) != count or not count:
         wanted = "give one prompt or more, and one strength for all or for each"
         raise ValueError(f"{wanted}. Got {count} prompts and {len(values)} strengths.")
-    if not all(isinstance(value, Real) and math.isfinite(value) for value in values):
+    if not all(map(_finite, values)):
         raise ValueError(f"strength must be a finite number. Got {strength!r}.")
     return tuple(float(value) for value in values)

@@ -125,17 +125,18 @@ def grid(
     figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0, hspace=0)
     if len(images) and len(pixels(images[0])) > 2 * size * figure.dpi:
         figure.set_dpi(2 * figure.dpi)
+    words = {"fontsize": 8, "parse_math": False}  # prompts are no formulas, whatever is in them
     for k, axis in enumerate(axes.flat):
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
         if k < len(images):
             axis.imshow(pixels(images[k]))
         if k < len(titles):
-            axis.set_title(titles[k], fontsize=8)
+            axis.set_title(titles[k], **words)
     for axis, heading in zip(axes[0], headings, strict=False):
-        axis.set_title(heading, fontsize=8)
+        axis.set_title(heading, **words)
     for axis, label in zip(axes[:, 0], rows, strict=False):
-        axis.set_ylabel(label, fontsize=8, rotation=0, ha="right", va="center")
+        axis.set_ylabel(label, rotation=0, ha="right", va="center", **words)
     return figure
 
 

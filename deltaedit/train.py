@@ -21,12 +21,14 @@ import torch
 
 from deltaedit import checkpoints, domains
 from deltaedit.convert import load_clip
+from deltaedit.devices import find_device
 from deltaedit.domain import CARD, GENERATOR, Domain, save_parts
 from deltaedit.download import MINILM
 from deltaedit.editor import Editor
 from deltaedit.features import SHARD, FeatureStore, ImageEncoder, extract_features, sampled, shard_latents
 from deltaedit.mapper import DeltaMapper
 from deltaedit.packages import provide
+from deltaedit.parameters import refuse
 from deltaedit.relevance import estimate_relevance
 from deltaedit.style_space import AnyGenerator, preview_size
 from deltaedit.training import QUICK, MapperTraining, train_mapper
@@ -151,9 +153,10 @@ def main(argv: list[str] | None = None) -> None:
     if options["device"] == "auto":
         options["device"] = "cuda" if torch.cuda.is_available() else "cpu"
     try:
+        find_device(options["device"])
         editor = train_domain(name, out=out, **options)
     except (ValueError, OSError, ImportError, FloatingPointError) as error:
-        sys.exit(str(error))
+        refuse(error)
     except KeyboardInterrupt:
         sys.exit(f"Stopped; the same command goes on with what is in {out}.")
     print(f"The domain is in {out}: Editor.from_pretrained({str(out)!r}), neutral prompt {editor.domain.neutral!r}.")

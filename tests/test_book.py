@@ -137,13 +137,6 @@ def test_toc_files_are_in_reading_order():
     assert build.toc_files(toc) == ["a", "b", "c", "d"]
 
 
-@pytest.mark.parametrize(
-    ("text", "value"), [("3", 3), ("1e-3", 1e-3), ("True", True), ("[1, 2]", [1, 2]), ("cuda", "cuda"), ("a b", "a b")]
-)
-def test_parameter_values(text: str, value: object):
-    assert build.parse_value(text) == value
-
-
 def test_each_notebook_gets_the_parameters_it_has(tmp_path: Path):
     first, second = (build.Page(name, tmp_path / f"{name}.ipynb") for name in ("01", "02"))
     nbformat.write(notebook(parameters_cell()), first.notebook)
@@ -157,6 +150,28 @@ def test_each_notebook_gets_the_parameters_it_has(tmp_path: Path):
     assert build.parameters_of([first, other], {"seed": 3}) == [{"seed": 3}, {"seed": 3, "domain": "dots"}]
     with pytest.raises(ValueError, match=r"names 02-dots, but 02\.ipynb has no parameter domain"):
         build.parameters_of([second._replace(domain="dots")], {})
+
+
+def test_what_is_typed_is_read_as_declared_and_paths_count_from_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    cell = 'domain: str = "pets"\nprompts: "list[str, 20] or None" = None\nphoto: "str or None" = None\n'
+    cell += 'figures: str = "../figures"\nsure: bool = True\nfree = "x"'
+    page = build.Page("one", tmp_path / "one.ipynb")
+    nbformat.write(notebook(new_code_cell(cell, metadata={"tags": ["parameters"]})), page.notebook)
+    (tmp_path / "my faces").mkdir()
+    (tmp_path / "me.jpg").touch()
+    monkeypatch.chdir(tmp_path)
+    typed = {"domain": "my faces", "prompts": "old face", "photo": "./me.jpg", "figures": "out", "sure": "no"}
+    (read,) = build.parameters_of([page], typed | {"free": "[1, 2]", "one.prompts": "['a', 'b']"})
+    folder, photo, figures = (str(tmp_path / name) for name in ("my faces", "me.jpg", "out"))
+    assert read == {
+        **{"domain": folder, "photo": photo, "figures": figures},
+        **{"prompts": ["a", "b"], "sure": False, "free": [1, 2]},
+    }
+    (named,) = build.parameters_of([page._replace(domain="portraits")], {"domain": "pets", "photo": "None"}, "quick")
+    assert named == {"domain": "portraits", "photo": None, "figures": build.ELSEWHERE["figures"]}
+    for name in ("domain", "photo"):
+        with pytest.raises(ValueError, match=f"Got 'nowhere', and there is no {tmp_path / 'nowhere'}"):
+            build.parameters_of([page], {name: "nowhere"})
 
 
 def test_a_form_gives_way_to_what_is_given(tmp_path: Path):
@@ -201,13 +216,14 @@ def test_an_entry_is_a_chapter_by_its_name_or_one_for_another_domain(tmp_path: P
         (tmp_path / "book/_toc.yml").write_text(yaml.safe_dump(toc))
         return [(p.name, p.notebook.stem, p.domain) for p in build.toc_notebooks(tmp_path)]
 
-    assert pages("small", "small-pets", "small-my-pets", "two-own") == [
+    assert pages("small", "01_small", "small-pets", "small-my-pets", "two-own") == [
         ("small", "01_small", None),
+        ("01_small", "01_small", None),
         ("small-pets", "01_small", "pets"),
         ("small-my-pets", "01_small", "my-pets"),
         ("two-own", "02b_two-own", None),
     ]
-    for file in ("none", "none-pets", "small-", "01_small"):
+    for file in ("none", "none-pets", "small-", "02_small"):
         with pytest.raises(FileNotFoundError, match=f"names notebooks/{file}, but no file"):
             pages(file)
 
@@ -246,6 +262,32 @@ def test_outputs_that_a_page_cannot_show_are_faults():
     ):
         (fault,) = build.output_faults(notebook(new_code_cell(outputs=[output])))
         assert words in fault
+
+
+def test_advice_on_own_words_stops_no_book(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "book").mkdir()
+    (tmp_path / "book/_toc.yml").write_text("root: notebooks/small\n")
+    cell = new_code_cell('prompts: "list[str, 20] or None" = None', metadata={"tags": ["parameters"]})
+    nbformat.write(notebook(cell), tmp_path / "notebooks/01_small.ipynb")
+
+    def run(kind: str, **given: str) -> None:
+        def execute(path: Path, out: Path, *_: object, **__: object) -> None:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            words = "".join(f"<ipython>:3: {kind}: this CLIP never saw «{name}».\n" for name in "abcd")
+            copy = notebook(new_code_cell(outputs=[new_output("stream", name="stderr", text=words)]))
+            nbformat.write(copy, out)
+
+        monkeypatch.setattr(build.runner, "execute", execute)
+        build.run_notebooks(tmp_path, tmp_path / "out", given, fresh=True)
+
+    run("UserWarning", prompts="a zebra")
+    told = capsys.readouterr().out
+    assert "small, on what it was given: this CLIP never saw «a»." in told
+    assert "«c». And 1 more." in told
+    for kind, given in (("UserWarning", {}), ("DeprecationWarning", {"prompts": "a zebra"})):
+        with pytest.raises(RuntimeError, match=f"cell 0 warns: {kind}: this CLIP never saw «a»"):
+            run(kind, **given)
 
 
 @pytest.mark.parametrize(
@@ -389,6 +431,22 @@ def test_damaged_copies_and_times_are_made_again(tmp_path: Path, content: bytes)
         build.show_published(tmp_path / "copy.ipynb", tmp_path / "shown.ipynb", "no network", "key")
 
 
+def test_what_is_found_of_trust_becomes_tables(tmp_path: Path):
+    assert "Nothing was measured" in build.trust_sections(tmp_path / "trust.json")
+    kills = {"extraction": {"kills": 100, "lost": 0, "where": ["a|b", "c"]}, "book": {"kills": 1000, "whole": True}}
+    trials = {"kills": {"measures": {**kills, "hours": 1.25}, "device": "cpu: x", "versions": {"torch": "2.9"}}}
+    (tmp_path / "trust.json").write_text(json.dumps(trials | {"fuzz": {"measures": {}}}))
+    assert build.trust_sections(tmp_path / "trust.json").split("\n\n") == [
+        "\n### kills",
+        "|  | kills | lost | where | whole |\n| --- | --- | --- | --- | --- |\n"
+        "| extraction | 100 | 0 | a\\|b, c | – |\n| book | 1,000 | – | – | yes |",
+        "|  | measured |\n| --- | --- |\n| hours | 1.25 |",
+        "*On cpu: x, with PyTorch 2.9.*",
+        "### fuzz",
+        "*On –, with PyTorch –.*\n",
+    ]
+
+
 # The machinery, from end to end: this book's configuration and API pages around one small notebook.
 
 
@@ -481,7 +539,7 @@ def test_small_book_builds_and_reads_offline(small_book: Path):
 
 def test_unknown_parameter_stops_the_build(small_book: Path):
     run = run_build(small_book, "-p", "sed", "3")
-    assert run.returncode == 1
+    assert run.returncode == 2
     assert "No notebook has the parameter sed; there are: device, domain, seed." in run.stderr
 
 

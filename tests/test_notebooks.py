@@ -7,7 +7,10 @@ from pathlib import Path
 import nbformat
 import papermill
 import pytest
-from runner import chapters
+from build import PROMPTS
+from runner import PATHS, chapters
+
+from deltaedit.parameters import check, declared
 
 ROOT = Path(__file__).resolve().parents[1]
 CHAPTERS = chapters(ROOT)
@@ -95,23 +98,40 @@ def test_format_is_current_and_valid(path: Path):
 def test_parameters_are_literals_known_to_papermill(path: Path):
     (cell,) = (cell for cell in code_cells(path) if "parameters" in tags(cell))
     assert cell.id == code_cells(path)[0].id, "the parameters come first"
-    names = set()
+    kinds = declared(cell.source)
     for statement in ast.parse(cell.source).body:
-        assert isinstance(statement, ast.Assign | ast.AnnAssign), ast.unparse(statement)
-        target = statement.target if isinstance(statement, ast.AnnAssign) else statement.targets[0]
-        ast.literal_eval(statement.value)
-        names.add(target.id)
-    assert {"domain", "seed", "device"} <= names
-    assert set(papermill.inspect_notebook(path)) == names
+        assert isinstance(statement, ast.AnnAssign), f"{ast.unparse(statement)} declares no type"
+        name, value = statement.target.id, ast.literal_eval(statement.value)
+        assert check(name, value, kinds[name]) == value
+        if isinstance(value, str) and "/" in value:
+            assert name in PATHS, f"paths from a command line would not be found: name {name} in runner.PATHS"
+    assert {"domain", "seed", "device"} <= kinds.keys()
+    assert set(papermill.inspect_notebook(path)) == kinds.keys()
+    assert PROMPTS & kinds.keys() == {name for name, kind in kinds.items() if kind == "list[str, 20] or None"}
+
+
+@each_notebook
+def test_parameters_are_checked_before_they_are_used(path: Path):
+    cell, *others = code_cells(path)
+    names = set(declared(cell.source))
+    for statement in (statement for other in others for statement in parse(other).body):
+        if ast.unparse(statement) == "check_parameters(globals())":
+            return
+        used = {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)} & names
+        assert not used, f"{path.name} uses {used} unchecked"
+    pytest.fail(f"{path.name} does not call check_parameters(globals())")
 
 
 @each_notebook
 def test_metadata_say_what_there_is(path: Path):
-    about, known = read(path).metadata.get("deltaedit", {}), set(papermill.inspect_notebook(path))
+    about, kinds = read(path).metadata.get("deltaedit", {}), declared(code_cells(path)[0].source)
+    known = set(kinds)
     assert about.keys() <= {"reads", "needs", "quick", "brief", "alone"}
     for form in ("quick", "brief"):  # on little, a page that is of real faces is of what ships with the library
         own = known - ({"figures", "runs"} if form == "quick" else {"domain", "figures", "runs"})
         assert about.get(form, {}).keys() <= own, f"{path.name}: {form}"
+        for name, value in about.get(form, {}).items():
+            assert check(name, value, kinds[name]) == value
     assert set(about.get("needs", ())) <= CHAPTERS.keys()
     assert all((ROOT / name).exists() for name in about.get("reads", ()))
 

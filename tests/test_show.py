@@ -69,6 +69,13 @@ def test_grid_places_pictures_and_words():
     assert grid([Image.new("RGB", (4, 4))] * 2, columns=2, titles=["x", "y"]).axes[1].get_title() == "y"
 
 
+def test_a_prompt_is_no_formula():
+    prompt = r"hat for $5 or $\none$"
+    figure = grid(torch.zeros(1, 3, 8, 8), columns=[prompt], rows=[prompt], titles=[prompt], size=3)
+    figure.draw_without_rendering()
+    assert figure.axes[0].get_title() == prompt
+
+
 def test_grid_breaks_long_headings_and_leaves_the_pictures_their_size():
     plain, worded = (
         grid(torch.zeros(2, 3, 8, 8), columns=columns, rows=rows, size=1.0)

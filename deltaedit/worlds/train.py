@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import random
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from deltaedit import effects
 from deltaedit.clip import ClipEncoder
+from deltaedit.devices import find_device
 from deltaedit.domain import CLIP, ENCODER, GENERATOR, Domain
 from deltaedit.domain import MAPPER as MAPPER_FILE
 from deltaedit.editor import Editor
@@ -27,6 +27,7 @@ from deltaedit.features import extract_features
 from deltaedit.files import read_json, write_json, write_tensors
 from deltaedit.inversion import EncoderTraining, train_encoder
 from deltaedit.metrics import frechet_distance
+from deltaedit.parameters import count, refuse
 from deltaedit.pictures import resize
 from deltaedit.record import surroundings
 from deltaedit.relevance import estimate_relevance
@@ -231,11 +232,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--compile", action="store_true", help="compile the generator: needs a C++ compiler on a CPU")
     parser.add_argument("--go-on", action="store_true", help="the generator goes on from the weights that are there")
-    parser.add_argument("--pictures", type=int, default=PICTURES, help="size of the pool of renders")
+    parser.add_argument("--pictures", type=count, default=PICTURES, help="size of the pool of renders")
     arguments = parser.parse_args(argv)
-    device, parts = torch.device(arguments.device), PARTS if arguments.part == "all" else (arguments.part,)
+    parts = PARTS if arguments.part == "all" else (arguments.part,)
     config = replace(GeneratorTraining(), compile=arguments.compile)
     try:
+        device = find_device(arguments.device)
         for name in [arguments.world] if arguments.world else NAMES:
             runs = arguments.runs / name
             out = arguments.out / name if arguments.out else Path(__file__).parent / name / "weights"
@@ -255,7 +257,7 @@ def main(argv: list[str] | None = None) -> None:
             if "encoder" in parts:
                 make_encoder(large, runs, out)
     except (ValueError, FloatingPointError, OSError) as error:
-        sys.exit(str(error))
+        refuse(error)
 
 
 if __name__ == "__main__":
