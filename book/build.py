@@ -517,7 +517,7 @@ def markdown_table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> 
 
 def trust_sections(path: Path) -> str:
     """What `figures/trust.json` holds, as a table for each kind of trial; that there is nothing, where there is not."""
-    trials = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    trials = read_json(path) if path.exists() else {}
     text = "" if trials else "\n*Nothing was measured here yet.*\n"
     for name, trial in trials.items():
         measures = trial.get("measures", {})
