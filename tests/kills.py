@@ -24,7 +24,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
@@ -193,11 +193,10 @@ def work(name: str, folder: Path, url: str) -> None:
 
 
 def offer(there: Connection) -> None:
-    """Serve what is downloaded, for ever."""
-    with serve({"/file": CONTENT}) as web:
+    """Serve what is downloaded, until the other end of the pipe is gone."""
+    with serve({"/file": CONTENT}) as web, suppress(EOFError):
         there.send(web.url)
-        while True:
-            time.sleep(PATIENCE)
+        there.recv()
 
 
 class Killer:
@@ -221,11 +220,12 @@ class Killer:
         here, there = self.context.Pipe()
         server = self.context.Process(target=offer, args=(there,))
         server.start()
+        there.close()
         self.url = here.recv()
         try:
             yield self
         finally:
-            server.kill()
+            here.close()
             server.join()
 
     def run(self, name: str, folder: Path, moment: float = PATIENCE) -> int:
