@@ -6,6 +6,7 @@ file to put where.
 
 from __future__ import annotations
 
+import codecs
 import errno
 import hashlib
 import http.client
@@ -164,7 +165,7 @@ def _verify(arrived: Path, path: Path, file: RemoteFile) -> None:
     record = path.with_name(path.name + ".sha256")
     wanted = file.checksum
     if record.is_file():
-        noted = record.read_bytes()[:64].decode("ascii", "replace").lower()
+        noted = record.read_bytes().removeprefix(codecs.BOM_UTF8)[:64].decode("ascii", "replace").lower()
         if not re.fullmatch("[0-9a-f]{64}", noted):
             raise ValueError(f"{record} is damaged, it holds no SHA-256: delete it, and it is written down anew.")
         wanted = f"sha256:{noted}"
