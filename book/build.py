@@ -26,7 +26,6 @@ import ast
 import hashlib
 import importlib.util
 import io
-import json
 import os
 import pkgutil
 import re
@@ -49,7 +48,7 @@ import deltaedit
 from deltaedit import domains
 from deltaedit.domain import Domain
 from deltaedit.download import COMPLETED
-from deltaedit.files import write_json, write_whole
+from deltaedit.files import locked, read_json, write_json, write_whole
 from deltaedit.packages import provide
 from deltaedit.record import write_record
 from deltaedit.show import DARK
@@ -177,10 +176,11 @@ def digest(*parts: bytes) -> str:
 
 
 def done_key(executed: Path) -> str | None:
-    """The key under which a copy was run to its end, or None."""
-    if not executed.exists():
+    """The key under which a copy was run to its end, or None, also where it is damaged."""
+    try:
+        return about(executed).get("key")
+    except (FileNotFoundError, ValueError):
         return None
-    return about(executed).get("key")
 
 
 def rename_labels(notebook: nbformat.NotebookNode, suffix: str) -> None:
@@ -248,7 +248,10 @@ def fetch_parts(names: Collection[str]) -> dict[str, str]:
 
 def show_published(published: Path, executed: Path, reason: str, key: str) -> None:
     """Let a page show a run of before, and say in one sentence why."""
-    copy = nbformat.read(published, as_version=4)
+    try:
+        copy = nbformat.read(published, as_version=4)
+    except ValueError:
+        raise RuntimeError(f"{published} is damaged: get it again from the repository.") from None
     told = f"This page shows the last published run, for what it takes of others is not here: {reason}"
     note = nbformat.v4.new_markdown_cell(f"```{{admonition}} As published\n{told}\n```", id="as-published")
     copy.cells.insert(1, note)
@@ -416,9 +419,12 @@ def run_notebooks(
 
 
 def read_times(path: Path) -> dict[str, float]:
-    """Seconds by page, of a file of times or of a record of them; none where there is no file."""
-    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return found["measures"]["seconds"] if "measures" in found else found
+    """Seconds by page, of a file of times or of a record of them; none where there is no file, or a damaged one."""
+    try:
+        found = read_json(path)
+        return dict(found["measures"]["seconds"] if "measures" in found else found)
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def table_of_times(times: dict[str, float], now: Collection[str]) -> str:
@@ -500,7 +506,10 @@ def lighten(html: Path, dark: dict[str, bytes]) -> None:
     """Let pages load less, and show figures in light ink where they are dark."""
     pages = {path: path.read_text(encoding="utf-8") for path in html.rglob("*.html")}
     for png in (html / "_images").glob("*.png"):
-        png.with_suffix(".webp").write_bytes(as_webp(png.read_bytes()))
+        try:
+            png.with_suffix(".webp").write_bytes(as_webp(png.read_bytes()))
+        except (OSError, SyntaxError) as error:  # so Pillow calls what is wrong with a PNG
+            raise RuntimeError(f"{png.name} is no whole picture ({error}): draw it again, with --fresh.") from None
         if png.stem in dark:
             png.with_name(f"{png.stem}-dark.webp").write_bytes(as_webp(dark[png.stem]))
         png.unlink()
@@ -560,16 +569,17 @@ def main(argv: list[str] | None = None) -> int:
     form = "quick" if arguments.quick else "brief" if arguments.brief else None
     start = time.perf_counter()
     try:
-        seconds = run_notebooks(ROOT, stage, given, arguments.fresh, arguments.jobs, form, arguments.publish)
-        if len(seconds) == len(toc_notebooks(ROOT)) and not given and not form:  # all of it, as it is stored
-            measures = {
-                "seconds": seconds,
-                "all notebooks (s)": round(time.perf_counter() - start),
-                "peak memory of a notebook (GB)": round(peak_memory(), 2),
-            }
-            write_record(ROOT / "figures/book.json", measures, jobs=arguments.jobs)
-        page = None if arguments.no_html or arguments.quick else build_pages(ROOT, stage)
-    except (FileNotFoundError, ValueError, RuntimeError) as error:
+        with locked(stage):  # a second build waits
+            seconds = run_notebooks(ROOT, stage, given, arguments.fresh, arguments.jobs, form, arguments.publish)
+            if len(seconds) == len(toc_notebooks(ROOT)) and not given and not form:  # all of it, as it is stored
+                measures = {
+                    "seconds": seconds,
+                    "all notebooks (s)": round(time.perf_counter() - start),
+                    "peak memory of a notebook (GB)": round(peak_memory(), 2),
+                }
+                write_record(ROOT / "figures/book.json", measures, jobs=arguments.jobs)
+            page = None if arguments.no_html or arguments.quick else build_pages(ROOT, stage)
+    except (OSError, ValueError, RuntimeError) as error:
         print(f"The book was not built. {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from deltaedit.domains import weights
 from deltaedit.effects import best_knob
-from deltaedit.files import write_whole
+from deltaedit.files import locked, write_whole
 from deltaedit.metrics import Interval, pooled
 from deltaedit.record import REVISION, digest
 
@@ -303,8 +303,9 @@ def run(
     todo = {path: {**planned.parameters, "out": str(path)} for planned, path in wanted if not read(path, place.name)}
 
     def execute(path: Path) -> None:
-        with suppress(RuntimeError):  # the others go on
-            runner.execute(notebook, path.with_suffix(".ipynb"), todo[path])
+        with suppress(RuntimeError), locked(path):  # the others go on
+            if not read(path, place.name):  # nobody else has run it meanwhile
+                runner.execute(notebook, path.with_suffix(".ipynb"), todo[path])
 
     with tqdm(total=len(todo), desc="experiments", unit="run") as bar:
 
@@ -405,12 +406,17 @@ def read_csv(path: str | Path, domain: str | None = None) -> list[dict[str, Any]
         domain: take its rows only, if they were measured on the weights that it has now.
 
     Raises:
-        ValueError: if a row of the domain was measured on other weights.
+        ValueError: if a row of the domain was measured on other weights, or the table is damaged.
     """
     if not Path(path).is_file():
         return []
-    with Path(path).open(encoding="utf-8", newline="") as file:
-        table = [row for row in csv.DictReader(file) if domain in (None, row["domain"])]
+    text = Path(path).read_bytes().decode("utf-8", "replace").removeprefix("\ufeff")
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    lines = list(reader) if tuple(reader.fieldnames or ()) == COLUMNS and text.endswith("\n") else [{None: None}]
+    if any(None in line or None in line.values() for line in lines):  # a line that is longer or shorter
+        again = "fetch it again, or move it away, and what the runs have left is written to a new one"
+        raise ValueError(f"{path} is damaged, or another table: {again}.")
+    table = [row for row in lines if domain in (None, row["domain"])]
     made_from = None if domain is None or not table else weights(domain)
     if made_from and (other := {row["weights"] for row in table} - {made_from}):
         raise ValueError(
@@ -515,7 +521,6 @@ def main(argv: list[str] | None = None) -> None:
         chosen = chosen if arguments.reduced else full(chosen)
         asked = {"notebook": arguments.notebook, "domain": arguments.domain, **common}
         table, now = read_csv(arguments.table) if arguments.table else [], weights(arguments.domain)
-        others = [row for row in table if row["domain"] != arguments.domain]
         had = [row for row in table if row["domain"] == arguments.domain and row["weights"] == now]
 
         def planned(seeds: Iterable[int]) -> set[tuple[str, str, str]]:
@@ -524,18 +529,25 @@ def main(argv: list[str] | None = None) -> None:
         questions = {experiment.question for experiment in chosen}
         valid = planned({row["seed"] for row in had})  # of seeds that are not asked for now, too
         kept = [row for row in had if row["question"] not in questions or _row(row) in valid]
-        kept += _shared(had, planned(arguments.seeds) - set(map(_row, kept)))
-        done = set(map(_row, kept))
+        shared = _shared(had, planned(arguments.seeds) - set(map(_row, kept)))
+        done = set(map(_row, kept + shared))
+        old = {_key(row) for row in table if row["domain"] == arguments.domain} - set(map(_key, kept))
         place = {(experiment.question, experiment.variant): k for k, experiment in enumerate(GRID)}
 
         def write(results: list[dict[str, Any]]) -> None:
-            if arguments.table:
-                of_domain = kept + rows(results)
+            if not arguments.table:
+                return
+            new = shared + rows(results)
+            with locked(arguments.table):  # others may be adding to it
+                gone = old | set(map(_key, new))
+                now_there = [row for row in read_csv(arguments.table) if _key(row) not in gone]
+                others = [row for row in now_there if row["domain"] != arguments.domain]
+                of_domain = [row for row in now_there if row["domain"] == arguments.domain] + new
                 of_domain.sort(key=lambda row: (row["seed"], place.get(_row(row)[:2], len(place))))
                 write_csv(arguments.table, others + of_domain)
 
         write(run(chosen, arguments.out, seeds=arguments.seeds, jobs=arguments.jobs, done=done, each=write, **asked))
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, OSError) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
         os._exit(130)  # kernels end with their parent; the threads would wait for their notebooks
@@ -556,6 +568,10 @@ def _shared(had: Sequence[dict[str, Any]], lacking: Iterable[tuple[str, str, str
 
 def _row(row: dict[str, Any]) -> tuple[str, str, str]:
     return row["question"], row["variant"], row["result"]
+
+
+def _key(row: dict[str, Any]) -> tuple[str, ...]:
+    return row["domain"], row["weights"], *_row(row)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ import papermill
 from jupyter_core.utils import ensure_event_loop
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
+from deltaedit.files import put
+
 Key = TypeVar("Key", bound=Hashable)
 NUMBER = re.compile(r"^\d+[a-z]?_")
 THREADS = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")  # numba's counts for all of a process, see `alignment.project`
@@ -69,7 +71,7 @@ def execute(
         copy = nbformat.read(part, as_version=4)
         finish(copy)
         nbformat.write(copy, part)
-    part.replace(out)
+    put(part, out)
 
 
 def several(

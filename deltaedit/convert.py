@@ -72,8 +72,8 @@ def convert(
     check_fit(model, dim, mapping, matrix, inverse)
     read = {"generator": model, "mapper": mapping, "relevance": matrix, "encoder": inverse}
     new = {name: part for name, part in read.items() if given[f"{name}.safetensors"] is not None}
+    domain.write(folder)  # first: after a kill a part that is lacking is converted again, a card that is lacking is not
     save_parts(folder, **new, clip=seeing)
-    domain.write(folder)
 
 
 def load_clip(

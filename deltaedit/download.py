@@ -14,6 +14,7 @@ import sys
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import load_file
 
@@ -21,7 +22,7 @@ from deltaedit import checkpoints
 from deltaedit.convert import convert
 from deltaedit.domain import CARD, CLIP, ENCODER, GENERATOR, MAPPER, RELEVANCE, Domain
 from deltaedit.faces import YUNET
-from deltaedit.files import write_tensors, write_whole
+from deltaedit.files import locked, write_tensors, write_whole
 from deltaedit.mobilestylegan import fit_preview
 from deltaedit.packages import Package, provide
 from deltaedit.remote import RemoteFile, cache_folder, fetch
@@ -171,13 +172,13 @@ def prepare(
     """Folder of a published domain in our own format, made from its files where that is not done yet.
 
     What is converted is not read again: the published files may then be deleted. With ``download`` what is missing is
-    fetched; otherwise the encoder may be missing. For ``cache`` see ``remote.cache_folder``. ``parts`` are those wanted
-    of it, such as ``domain.GENERATOR``, if not all.
+    fetched; otherwise the encoder may be missing. Of several that prepare it at once one does, and the others wait. For
+    ``cache`` see ``remote.cache_folder``. ``parts`` are those wanted of it, such as ``domain.GENERATOR``, if not all.
 
     Raises:
         ValueError: if there is no such domain, or a file is not what it should be.
         FileNotFoundError: if files are missing; it says, in one sentence, which to put where.
-        OSError: if there is no space left.
+        OSError: if there is no space left, or the folder cannot be written to.
     """
     if name not in PUBLISHED:
         raise ValueError(f"nobody publishes a domain {name!r}: choose one of {', '.join((*COMPLETED, *PUBLISHED))}.")
@@ -191,12 +192,15 @@ def prepare(
             get = f"say download=True, run «python -m deltaedit.download {name}»"
             raise FileNotFoundError(f"{name} is not on this machine: {get}, or put {', '.join(lacks)} below {cache}.")
         todo = {target: file for target, file in todo.items() if target not in missing}
-    paths = {target: fetch(file, download, cache) for target, file in todo.items()}
-    if paths:
-        given = {Path(target).stem: path for target, path in paths.items()}
+    if not todo:
+        return folder
+    with locked(folder / CARD):
+        todo = {target: file for target, file in todo.items() if not (folder / target).exists()}  # by now
+        given: dict[str, Any] = {Path(target).stem: fetch(file, download, cache) for target, file in todo.items()}
         if "clip" in given:
             given["clip"] = f"{entry.clip}:{given['clip']}"
-        convert(folder, **given, domain=None if (folder / CARD).exists() else entry.card)
+        if given:
+            convert(folder, **given, domain=None if (folder / CARD).exists() else entry.card)
     return folder
 
 

@@ -6,7 +6,7 @@ No text is used, and none can be: of the CLIP model only ``encode_image`` is cal
 from __future__ import annotations
 
 import hashlib
-import json
+import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from deltaedit.devices import drawing_dtype
-from deltaedit.files import fingerprint, read_tensors, refuse_other_run, write_json, write_tensors
+from deltaedit.files import fingerprint, locked, read_json, read_tensors, refuse_other_run, write_json, write_tensors
 from deltaedit.pictures import resize, to_tensor
 from deltaedit.style_space import AnyGenerator
 
@@ -74,12 +74,13 @@ class FeatureStore:
         """What ``extract_features`` wrote, finished or not, or its first ``n``; raises ``ValueError`` for no store."""
         path = Path(folder) / MANIFEST
         try:
-            manifest = json.loads(path.read_text(encoding="utf-8"))
+            manifest = read_json(path)
             asked = manifest["n"]
         except FileNotFoundError:
             raise ValueError(f"{folder} holds no features: make them with extract_features.") from None
         except (ValueError, KeyError, TypeError):
-            raise ValueError(f"{path} is damaged: delete the folder and run extract_features again.") from None
+            again = "run extract_features again, which keeps what it has drawn"
+            raise ValueError(f"{path} is damaged: delete it, and {again}.") from None
         size = 0
         while (shard := _path(folder, size // SHARD)).is_file():
             size += (rows := len(read_tensors(shard, ["image_feature"])[0]["image_feature"]))
@@ -188,7 +189,8 @@ def extract_features(
     """Sample ``n`` pictures and keep w, s and CLIP image feature of each (DeltaEdit, section 3, «training data»).
 
     Runs where the generator is. A run that was stopped goes on where it was, also with a larger ``n``; the result is
-    that of one run. The paper takes 200,000 pictures of FFHQ's generator, fixed noise, no truncation, beside real ones.
+    that of one run. Files that are damaged are made again; of two runs at once one draws, and the other waits. The
+    paper takes 200,000 pictures of FFHQ's generator, fixed noise, no truncation, beside real ones.
 
     Args:
         out: folder of the store.
@@ -202,6 +204,7 @@ def extract_features(
         ValueError: if a number is out of range, the generator has no previews of that size, or ``out`` holds features
             of another run.
         FloatingPointError: if a feature is not finite.
+        OSError: if ``out`` cannot be written to.
 
     >>> editor = Editor.from_pretrained("portraits")
     >>> len(extract_features(editor.generator, editor.clip, 64, "features"))
@@ -220,30 +223,72 @@ def extract_features(
     if pictures is not None:
         about["drawn"] = pictures.fingerprint()
     manifest = {**about, **made_by(generator, clip)}
-    done, n_before, added = 0, 0, {}
-    if (Path(out) / MANIFEST).exists():
-        before = FeatureStore.open(out)
-        done, n_before = before.size, before.manifest["n"]
-        added = {key: before.manifest[key] for key in ("pictures",) if key in before.manifest}
-        refuse_other_run(out, before.manifest, {**manifest, **added, "n": n_before})
-    write_json(Path(out) / MANIFEST, {**manifest, **added, "n": max(n, n_before)})
-    if done >= n:
-        return FeatureStore.open(out, n)
-    start = done // SHARD  # a shard that was cut short for a smaller n is drawn again
-    device = generator.w_avg.device
-    with tqdm(total=n, initial=start * SHARD, unit="picture", desc="features") as bar:
-        for number in range(start, -(-n // SHARD)):
-            z = shard_latents(seed, number, generator.z_dim)[: n - number * SHARD]
-            batches = []
-            for k, part in enumerate(z.to(device).split(batch_size)):
-                drawn = pictures and partial(pictures, number * SHARD + k * batch_size)
-                batches.append(sampled(generator, clip, part, truncation, size, drawn))
-                bar.update(len(part))
-            rows = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
-            if not all(tensor.isfinite().all() for tensor in rows.values()):
-                raise FloatingPointError(f"features {number * SHARD} and on are not finite: check generator and CLIP.")
-            write_tensors(_path(out, number), rows, manifest)
+    if _size(out) >= n:  # nothing is to be written, also where nothing can be
+        store = FeatureStore.open(out, n)
+        refuse_other_run(out, _bare(store.manifest), manifest)
+        return store
+    with locked(Path(out) / MANIFEST):
+        before = _described(out)
+        if before is not None:
+            refuse_other_run(out, _bare(before), manifest)
+        added = {key: before[key] for key in ("pictures",) if before and key in before}
+        write_json(Path(out) / MANIFEST, {**manifest, **added, "n": max(n, (before or {}).get("n", 0))})
+        device = generator.w_avg.device
+        with tqdm(total=n, unit="picture", desc="features") as bar:
+            for number in range(-(-n // SHARD)):
+                z = shard_latents(seed, number, generator.z_dim)[: n - number * SHARD]
+                if len(z) <= _drawn(_path(out, number)):  # one that was cut short for a smaller n is drawn again
+                    bar.initial = bar.n = bar.n + len(z)
+                    continue
+                batches = []
+                for k, part in enumerate(z.to(device).split(batch_size)):
+                    drawn = pictures and partial(pictures, number * SHARD + k * batch_size)
+                    batches.append(sampled(generator, clip, part, truncation, size, drawn))
+                    bar.update(len(part))
+                rows = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
+                if not all(tensor.isfinite().all() for tensor in rows.values()):
+                    first = number * SHARD
+                    raise FloatingPointError(f"features {first} and on are not finite: check generator and CLIP.")
+                write_tensors(_path(out, number), rows, manifest)
     return FeatureStore.open(out, n)
+
+
+def _size(folder: str | Path) -> int:
+    """How many pictures a store has; none where there is no store, or a damaged one."""
+    try:
+        return FeatureStore.open(folder).size
+    except ValueError:
+        return 0
+
+
+def _bare(manifest: dict[str, Any]) -> dict[str, Any]:
+    """What a manifest says of the samples, however many."""
+    return {key: value for key, value in manifest.items() if key not in ("n", "pictures")}
+
+
+def _described(folder: str | Path) -> dict[str, Any] | None:
+    """The manifest of a store; where that is missing or damaged, what its first file says; None for no store."""
+    try:
+        manifest = read_json(Path(folder) / MANIFEST)
+        if isinstance(manifest, dict) and isinstance(manifest.get("n"), int):
+            return manifest
+    except (FileNotFoundError, ValueError):
+        pass
+    for shard in sorted(Path(folder).glob("[0-9]*.safetensors")):
+        if _drawn(shard):
+            return read_tensors(shard, ["image_feature"])[1]
+    return None
+
+
+def _drawn(shard: Path) -> int:
+    """How many pictures a file has; none if it is missing or damaged."""
+    if not shard.is_file():
+        return 0
+    try:
+        return len(read_tensors(shard, ["image_feature"])[0]["image_feature"])
+    except ValueError:
+        tqdm.write(f"{shard} is damaged: its pictures are drawn again.", file=sys.stderr)
+        return 0
 
 
 @torch.inference_mode()
@@ -290,28 +335,33 @@ def add_pictures(
     names = "".join(f"{path.relative_to(folder).as_posix()} {path.stat().st_size}\n" for path in files)
     about = {"files": len(files), "names": hashlib.sha256(names.encode()).hexdigest()[:12]}
     about["encoder"] = fingerprint(encoder.state_dict())
-    refuse_other_run(store.folder, store.manifest.get("pictures", about), about)
-    manifest = {**store.manifest, "pictures": about}
-    write_json(store.folder / MANIFEST, manifest)
-    start = len(FeatureStore.open(store.folder).pictures)
-    with tqdm(total=len(files), initial=min(start * SHARD, len(files)), unit="picture", desc="pictures") as bar:
-        for number in range(start, -(-len(files) // SHARD)):
-            part, rows, faults = files[number * SHARD :][:SHARD], [], []
-            for k in range(0, len(part), batch_size):
-                images, wrong = _readable(part[k : k + batch_size], read)
-                faults += wrong
-                if images:
-                    rows.append(_picture_features(images, generator, clip, encoder))
-                bar.update(len(part[k : k + batch_size]))
-            if faults:
-                more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
-                warnings.warn(f"{len(faults)} files are left out: {'; '.join(faults[:5])}{more}.", stacklevel=2)
-            if not rows:
-                raise ValueError(f"no picture can be read from {part[0]} to {part[-1]}: move them away.")
-            tensors = {name: torch.cat([row[name] for row in rows]).half() for name in rows[0]}
-            if not all(tensor.isfinite().all() for tensor in tensors.values()):
-                raise FloatingPointError(f"pictures {number * SHARD} and on give features that are not finite.")
-            write_tensors(_path(store.folder, number, "pictures-"), tensors, manifest)
+    there = FeatureStore.open(store.folder)
+    if there.manifest.get("pictures") == about and len(there.pictures) * SHARD >= len(files):
+        return FeatureStore.open(store.folder, store.size)
+    with locked(store.folder / MANIFEST):
+        manifest = FeatureStore.open(store.folder).manifest  # as it is now that nobody else writes
+        refuse_other_run(store.folder, manifest.get("pictures", about), about)
+        manifest["pictures"] = about
+        write_json(store.folder / MANIFEST, manifest)
+        start = len(FeatureStore.open(store.folder).pictures)
+        with tqdm(total=len(files), initial=min(start * SHARD, len(files)), unit="picture", desc="pictures") as bar:
+            for number in range(start, -(-len(files) // SHARD)):
+                part, rows, faults = files[number * SHARD :][:SHARD], [], []
+                for k in range(0, len(part), batch_size):
+                    images, wrong = _readable(part[k : k + batch_size], read)
+                    faults += wrong
+                    if images:
+                        rows.append(_picture_features(images, generator, clip, encoder))
+                    bar.update(len(part[k : k + batch_size]))
+                if faults:
+                    more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
+                    warnings.warn(f"{len(faults)} files are left out: {'; '.join(faults[:5])}{more}.", stacklevel=2)
+                if not rows:
+                    raise ValueError(f"no picture can be read from {part[0]} to {part[-1]}: move them away.")
+                tensors = {name: torch.cat([row[name] for row in rows]).half() for name in rows[0]}
+                if not all(tensor.isfinite().all() for tensor in tensors.values()):
+                    raise FloatingPointError(f"pictures {number * SHARD} and on give features that are not finite.")
+                write_tensors(_path(store.folder, number, "pictures-"), tensors, manifest)
     return FeatureStore.open(store.folder, store.size)
 
 

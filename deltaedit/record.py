@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from deltaedit.files import write_json
+from deltaedit.files import read_json, write_json
 
 REVISION = 1
 """Of the method: raised by hand when its numbers are meant to move. What was measured before it counts no more."""
@@ -75,11 +75,11 @@ def read_record(path: str | Path, weights: Collection[str]) -> dict[str, Any]:
         weights: those that it may have been measured on, which it was given as ``weights``.
 
     Raises:
-        ValueError: if it was measured on others.
+        ValueError: if it was measured on others, or is damaged.
     """
     if not Path(path).exists():
         return {}
-    found = json.loads(Path(path).read_text(encoding="utf-8"))
+    found = read_json(path)
     if found.get("weights") not in weights:
         raise ValueError(
             f"{path} was measured on weights {found.get('weights')} of {found.get('domain')!r}, and these are "

@@ -9,17 +9,18 @@ from __future__ import annotations
 import errno
 import hashlib
 import http.client
-import json
 import os
+import re
 import shutil
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
 
-from deltaedit.files import write_json, write_whole
+from deltaedit.files import locked, put, read_json, write_json, write_whole
 
 CHUNK = 1 << 20  # bytes read at a time
 TIMEOUT = 20  # seconds in which nothing arrives
@@ -52,12 +53,13 @@ def cache_folder(cache: str | Path | None = None) -> Path:
 def fetch(file: RemoteFile, download: bool = False, cache: str | Path | None = None) -> Path:
     """Path of a published file that is here, whole, and what its publisher or its first download said it is.
 
-    With ``download`` it is got if it is not here; what an earlier attempt got is kept and gone on from.
+    With ``download`` it is got if it is not here; what an earlier attempt got is kept and gone on from. Of several that
+    want it at once one gets it, and the others wait.
 
     Raises:
         FileNotFoundError: if it is not here and was not, or could not be, downloaded; it says what to put where.
         ValueError: if it is not what it should be; it is then set aside under another name.
-        OSError: if there is no space left.
+        OSError: if there is no space left, or its folder cannot be written to.
     """
     path = cache_folder(cache) / file.name
     if path.is_file():
@@ -66,12 +68,14 @@ def fetch(file: RemoteFile, download: bool = False, cache: str | Path | None = N
     if not download:
         raise FileNotFoundError(f"{file} is not here: put it at {path}, or say download=True.")
     part = path.with_name(path.name + ".part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _receive_all(file, part, path)
-    _verify(part, path, file)
-    part.replace(path)
-    _notes(part).unlink(missing_ok=True)
-    return path
+    with locked(path):
+        if not path.is_file():  # nobody else has got it meanwhile
+            _receive_all(file, part, path)
+            _verify(part, path, file)
+            put(part, path)
+            _notes(part).unlink(missing_ok=True)
+            return path
+    return fetch(file, cache=cache)
 
 
 def _receive_all(file: RemoteFile, part: Path, path: Path) -> None:
@@ -89,6 +93,8 @@ def _receive_all(file: RemoteFile, part: Path, path: Path) -> None:
             if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
                 full = f"no space left for {file.name} in {part.parent}: free some and run again"
                 raise OSError(error.errno, f"{full}, what has arrived is kept") from None
+            if isinstance(error, PermissionError) or getattr(error, "errno", None) == errno.EROFS:
+                raise  # of the folder: the network says nothing of the kind
             reason = str(getattr(error, "reason", None) or error) or type(error).__name__
         before, arrived = arrived, part.stat().st_size if part.is_file() else 0
         if arrived <= before or not arrived:
@@ -99,7 +105,10 @@ def _receive_all(file: RemoteFile, part: Path, path: Path) -> None:
 def _receive(file: RemoteFile, part: Path) -> bool:
     """Ask for what is missing of ``part``, and append it; whether the file is then complete."""
     had = part.stat().st_size if part.is_file() else 0
-    known = json.loads(_notes(part).read_text(encoding="utf-8")) if had and _notes(part).is_file() else {}
+    known = {}
+    if had and _notes(part).is_file():
+        with suppress(ValueError):  # damaged: nothing is known
+            known = read_json(_notes(part))
     if had and had == known.get("size"):
         return True
     request = urllib.request.Request(file.url, headers={"User-Agent": "deltaedit"})
@@ -136,15 +145,26 @@ def _notes(part: Path) -> Path:
 def _verify(arrived: Path, path: Path, file: RemoteFile) -> None:
     """Set ``arrived`` aside and raise, unless it has the checksum of ``path``; one that is unknown is written down."""
     record = path.with_name(path.name + ".sha256")
-    wanted = "sha256:" + record.read_text(encoding="utf-8")[:64] if record.is_file() else file.checksum
+    wanted = file.checksum
+    if record.is_file():
+        noted = record.read_bytes()[:64].decode("ascii", "replace").lower()
+        if not re.fullmatch("[0-9a-f]{64}", noted):
+            raise ValueError(f"{record} is damaged, it holds no SHA-256: delete it, and it is written down anew.")
+        wanted = f"sha256:{noted}"
     got = checksum(arrived, wanted.partition(":")[0] if wanted else "sha256")
     digest = got.partition(":")[2]
     if wanted is None:
+        if arrived == path and not os.access(path.parent, os.W_OK):
+            return  # put there by somebody else, to be read
         write_whole(record, lambda p: p.write_text(f"{digest}  {path.name}\n", encoding="utf-8"))
     elif got != wanted:
         aside = path.with_name(f"{path.name}.refused-{digest[:8]}")
-        arrived.replace(aside)
-        got = f"{file} should be {wanted} and is {got}: it was set aside as {aside} and not used"
+        got = f"{file} should be {wanted} and is {got}"
+        try:
+            arrived.replace(aside)
+        except OSError:
+            raise ValueError(f"{got}: it was not used; move {arrived} away, or choose another cache.") from None
+        got += f": it was set aside as {aside} and not used"
         raise ValueError(f"{got}; fetch it again, or, if you trust it, put it back and its SHA-256 in {record}.")
 
 

@@ -379,6 +379,16 @@ def test_a_page_whose_models_cannot_be_had_shows_the_last_published_run(
     assert not (root / build.PUBLISHED / "drawn.ipynb").exists()
 
 
+@pytest.mark.parametrize("content", [b"", bytes(50), b'{"cells": ['])
+def test_damaged_copies_and_times_are_made_again(tmp_path: Path, content: bytes):
+    for name in ("copy.ipynb", "times.json"):
+        (tmp_path / name).write_bytes(content)
+    assert build.done_key(tmp_path / "copy.ipynb") is None
+    assert build.read_times(tmp_path / "times.json") == {}
+    with pytest.raises(RuntimeError, match="copy.ipynb is damaged: get it again"):
+        build.show_published(tmp_path / "copy.ipynb", tmp_path / "shown.ipynb", "no network", "key")
+
+
 # The machinery, from end to end: this book's configuration and API pages around one small notebook.
 
 

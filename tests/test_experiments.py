@@ -110,6 +110,18 @@ def test_the_table_is_tidy_and_comes_back_as_it_was(notebook, tmp_path):
         read_csv(tmp_path / "old.csv", "portraits")
 
 
+def test_a_damaged_table_is_named(notebook, tmp_path):
+    table = tmp_path / "table.csv"
+    write_csv(table, rows(run([SLOW], tmp_path / "out", notebook=notebook)))
+    whole = table.read_bytes()
+    for content in (b"", whole[:-20], whole[: len(whole) // 2], bytes(len(whole)), b"<html></html>\n"):
+        table.write_bytes(content)
+        with pytest.raises(ValueError, match="table.csv is damaged, or another table: fetch it again, or move it away"):
+            read_csv(table)
+    table.write_bytes(whole.replace(b"\n", b"\r\n"))
+    assert len(read_csv(table)) == 2
+
+
 def test_half_a_question_is_left_out():
     table = [{"question": e.question, "variant": e.variant, "seed": 0} for e in GRID if e.variant != "cosine"]
     table += [{**row, "seed": 1} for row in table if row["variant"] != "one"]
@@ -186,6 +198,23 @@ def test_questions_asked_anew_take_the_place_of_theirs_in_the_table(command, tmp
     with pytest.raises(SystemExit, match="there is no experiment 'taste'"):
         main("--only", "taste")
     assert len(read_csv(table)) == 5
+
+
+def test_two_may_add_to_one_table(command, tmp_path, monkeypatch):
+    main, table = command
+    write = experiments.write_csv
+    main("--only", "space")
+    theirs = read_csv(table)
+    table.unlink()
+
+    def meanwhile(path, rows):
+        monkeypatch.setattr(experiments, "write_csv", write)
+        write(path, rows)
+        write(path, read_csv(path) + theirs)  # as another command
+
+    monkeypatch.setattr(experiments, "write_csv", meanwhile)
+    main("--only", "loss")
+    assert [row["question"] for row in read_csv(table)] == ["loss", "loss", "space", "space"]
 
 
 def test_what_the_table_has_is_not_run_again(command, tmp_path):

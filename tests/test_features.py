@@ -1,4 +1,5 @@
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -74,6 +75,40 @@ def test_a_killed_run_goes_on_to_the_same_store(tmp_path, monkeypatch):
     clip = FakeClip()
     assert same(extract_features(generator, clip, 40, tmp_path / "killed"), whole)
     assert len(clip.calls) == 1
+
+
+@pytest.mark.parametrize("damage", [lambda whole: whole[: len(whole) // 2], lambda whole: b"", lambda whole: bytes(90)])
+def test_damaged_files_are_named_and_made_again(tmp_path, capsys, damage):
+    generator = tiny_generator()
+    whole = extract_features(generator, FakeClip(), 40, tmp_path / "whole")
+    store = tmp_path / "store"
+    extract_features(generator, FakeClip(), 40, store)
+    shard = store / "00001.safetensors"
+    shard.write_bytes(damage(shard.read_bytes()))
+    with pytest.raises(ValueError, match="00001.safetensors is damaged .*: delete it, then download or make it again"):
+        FeatureStore.open(store)
+    clip = FakeClip()
+    assert same(extract_features(generator, clip, 40, store), whole)
+    assert len(clip.calls) == 1, "the others were whole"
+    assert f"{shard} is damaged: its pictures are drawn again." in capsys.readouterr().err
+
+    manifest = store / "manifest.json"
+    manifest.write_bytes(damage(manifest.read_bytes()))
+    with pytest.raises(ValueError, match="manifest.json is damaged: delete it, and run extract_features again"):
+        FeatureStore.open(store)
+    with pytest.raises(ValueError, match="another run"):
+        extract_features(generator, FakeClip(), 40, store, seed=1)
+    assert same(extract_features(generator, clip, 40, store), whole)
+    assert len(clip.calls) == 1
+
+
+def test_of_two_runs_at_once_one_draws(tmp_path):
+    generator, clip = tiny_generator(), FakeClip()
+    whole = extract_features(generator, FakeClip(), 40, tmp_path / "whole")
+    with ThreadPoolExecutor(2) as threads:
+        both = list(threads.map(lambda _: extract_features(generator, clip, 40, tmp_path / "both"), range(2)))
+    assert all(same(store, whole) for store in both)
+    assert len(clip.calls) == 3
 
 
 def test_a_full_disk_leaves_what_was_written(tmp_path, monkeypatch):

@@ -1,14 +1,17 @@
 import json
 import math
+import os
 import subprocess
 import sys
+import threading
 
 import pytest
 import torch
 from fakes import tiny_generator
 from safetensors.torch import save_file
 
-from deltaedit.files import fingerprint, read_tensors, write_json, write_tensors, write_whole
+from deltaedit import files
+from deltaedit.files import fingerprint, locked, read_json, read_tensors, write_json, write_tensors, write_whole
 from deltaedit.mapper import DeltaMapper
 from deltaedit.metrics import Interval
 from deltaedit.record import REVISION, read_record, write_record
@@ -67,6 +70,113 @@ def test_two_processes_may_write_the_same_file(tmp_path):
     assert [process.wait() for process in both] == [0, 0]
     assert path.read_text() == "whole"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_threads_may_write_the_same_file(tmp_path):
+    path, faults = tmp_path / "card.json", []
+
+    def write(number):
+        try:
+            for _ in range(20):
+                write_json(path, [number] * 300)
+        except OSError as error:
+            faults.append(error)
+
+    both = [threading.Thread(target=write, args=(k,)) for k in range(2)]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join()
+    assert faults == []
+    assert len(set(read_json(path))) == 1
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_is_held_is_waited_for_and_that_is_said(tmp_path, capsys):
+    path, order = tmp_path / "new" / "thing", []
+
+    def second():
+        with locked(path):
+            order.append("second")
+
+    with locked(path):
+        waits = threading.Thread(target=second)
+        waits.start()
+        waits.join(0.3)
+        order.append("first")
+    waits.join()
+    assert order == ["first", "second"]
+    assert f"{path} is being made by another run: waiting" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file/thing could not be written .*: make room, or choose another place"):
+        locked(tmp_path / "file" / "thing").__enter__()
+
+
+def test_a_killed_holder_holds_no_more(tmp_path):
+    script = (
+        "import os, signal, sys\nfrom deltaedit.files import locked\n"
+        "with locked(sys.argv[1]):\n    os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", script, tmp_path / "thing"])
+    with locked(tmp_path / "thing"):
+        pass
+
+
+def test_what_was_there_is_kept_where_one_asks(tmp_path, monkeypatch):
+    path, before = tmp_path / "a", tmp_path / "a-before"
+
+    def write(text):
+        write_whole(path, lambda part: part.write_text(text), before)
+
+    write("1")
+    assert not before.exists()
+    write("2")
+    assert (path.read_text(), before.read_text()) == ("2", "1")
+
+    def no_links(*_):
+        raise PermissionError("no links here")
+
+    monkeypatch.setattr(os, "link", no_links)
+    write("3")
+    assert (path.read_text(), before.read_text()) == ("3", "2")
+
+
+def test_a_link_stays_one_and_modes_are_the_users(tmp_path):
+    real, link = tmp_path / "real" / "a", tmp_path / "link"
+    real.parent.mkdir()
+    link.symlink_to(real)
+    write_json(link, 1)
+    assert link.is_symlink()
+    assert read_json(real) == 1
+    (tmp_path / "plain").touch()
+    assert real.stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_what_killed_processes_left_is_swept_after_a_while(tmp_path):
+    write_json(tmp_path / "a", 1)
+    for name in ("old", "new"):
+        aside = tmp_path / f".a.{name}{files.ASIDE}"
+        aside.mkdir()
+        (aside / "a").write_text("half")
+    for path in (tmp_path / f".a.old{files.ASIDE}" / "a", tmp_path / f".a.old{files.ASIDE}"):
+        os.utime(path, (0, 0))
+    write_json(tmp_path / "a", 2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f".a.new{files.ASIDE}", "a"]
+
+
+def test_it_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    said, sync, replace = [], os.fsync, type(tmp_path).replace
+    monkeypatch.setattr(os, "fsync", lambda file: said.append("synced") or sync(file))
+    monkeypatch.setattr(type(tmp_path), "replace", lambda a, b: said.append("renamed") or replace(a, b))
+    write_json(tmp_path / "a", 1)
+    assert said == ["synced", "renamed", "synced"]
+
+
+@pytest.mark.parametrize("content", [b"", b'{"n": [1, 2', bytes(20), b"\xff\xfe", b"[" * 100_000])
+def test_damaged_json_is_named(tmp_path, content):
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"a.json is damaged, or no JSON: delete it, or make it or fetch it again\.$"):
+        read_json(tmp_path / "a.json")
 
 
 def test_tensors_and_metadata_come_back(tmp_path):

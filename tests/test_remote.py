@@ -4,6 +4,7 @@ import errno
 import hashlib
 import shutil
 from collections import namedtuple
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ def weights(web: Web, checksum: str | None = SHA256) -> RemoteFile:
 
 
 def names(folder: Path) -> set[str]:
-    return {path.name for path in folder.rglob("*") if path.is_file()}
+    return {path.name for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")}
 
 
 def test_a_file_comes_when_asked_for_and_once(web, tmp_path, capsys):
@@ -131,6 +132,34 @@ def test_a_checksum_that_nobody_knows_is_recorded_and_checked_ever_after(web, tm
     with pytest.raises(ValueError, match=f"should be {SHA256}"):
         fetch(weights(web, None), download=True, cache=tmp_path)
     assert record.exists()
+
+
+@pytest.mark.parametrize("checksum", [SHA256, None])
+def test_of_several_that_want_it_at_once_one_gets_it(web, tmp_path, checksum):
+    with ThreadPoolExecutor(4) as threads:
+        paths = list(threads.map(lambda _: fetch(weights(web, checksum), download=True, cache=tmp_path), range(4)))
+    assert {path.read_bytes() for path in paths} == {CONTENT}
+    assert len(web.asked) == 1
+
+
+def test_damaged_notes_cost_no_more_than_a_download(web, tmp_path):
+    part = tmp_path / "some/weights.pt.part"
+    part.parent.mkdir()
+    part.write_bytes(CONTENT[:1000])
+    (tmp_path / "some/weights.pt.part.json").write_bytes(b"")
+    assert fetch(weights(web, None), download=True, cache=tmp_path).read_bytes() == CONTENT
+    record = tmp_path / "some/weights.pt.sha256"
+    record.write_bytes(bytes(64))
+    with pytest.raises(ValueError, match=rf"{record} is damaged, it holds no SHA-256: delete it"):
+        fetch(weights(web, None), cache=tmp_path)
+    assert (tmp_path / "some/weights.pt").read_bytes() == CONTENT
+
+
+def test_a_cache_that_cannot_be_is_said(web, tmp_path):
+    (tmp_path / "some").touch()
+    with pytest.raises(OSError, match=r"weights.pt could not be written .*: make room, or choose another place"):
+        fetch(weights(web), download=True, cache=tmp_path)
+    assert not web.asked
 
 
 def test_gits_name_is_a_checksum(web, tmp_path):

@@ -178,7 +178,7 @@ OTHERS = {
     "an array of NumPy's": write_array,
     "an HDF5 file": b"\x89HDF\r\n\x1a\n" + bytes(100),
     "a picture": b"\xff\xd8\xff\xe0" + bytes(100),
-    "empty": b"",
+    "damaged, it is empty": b"",
     "damaged, it begins with nothing but zeros": bytes(4000),
 }
 

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 HEAD = 512  # bytes, in which a file says what it is
-AGAIN = "download it again"
+AGAIN = "download or make it again"
 UNPACK = "unpack it, and give the file in it that holds the network"
 POINTER = (
     "a pointer of Git LFS, not the file that it stands for; run «git lfs pull» where it lies, or download that file"
@@ -42,7 +42,7 @@ _MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")  # what some editors begin 
 def other_kind(head: bytes) -> str | None:
     """What a file is that begins so, with what to do, as the rest of a sentence; None if it may be a checkpoint."""
     if not head:
-        return f"is empty; {AGAIN}"
+        return f"is damaged, it is empty; {AGAIN}"
     if head[4:9] == b"\0\0\0\0{":  # safetensors: what is before may look like anything
         return None
     if not head.strip(b"\0"):

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock
 from torch import Tensor
 from tqdm import tqdm
 
+from deltaedit.files import locked, unwritten
 from deltaedit.worlds.world import World
 
 BLOCK = 64  # pictures of 64 px painted at a time: small enough to stay in a processor's cache
@@ -67,22 +67,29 @@ def open_pool(
 
     A killed run goes on where it was; of two that start together one paints, and the other waits. A file's name holds
     world, resolution, z_dim and seed. On the CPU the pictures stay on disk, mapped into memory.
+
+    Raises:
+        OSError: if it cannot be written; the message names the file.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{world.name}-{resolution}px-z{z_dim}-seed{seed}.bin"
+    path = Path(folder) / f"{world.name}-{resolution}px-z{z_dim}-seed{seed}.bin"
     size = 3 * resolution * resolution
     z = latents(n, z_dim, seed)
     factors = torch.cat([world.factors_from_z(block) for block in z.split(4096)])
-    with FileLock(path.with_suffix(".lock")):
-        done = path.stat().st_size // (size * BLOCK) * BLOCK if path.exists() else 0
-        if done < n:
-            with open(path, "ab") as file:
-                file.truncate(done * size)  # a block cut short by a kill is painted again
-                for start in tqdm(range(done, n, BLOCK), desc=f"painting {n} {world.name}", unit="block"):
-                    block = factors[start : start + BLOCK].to(device)
-                    file.write(paint(world, block, resolution).cpu().numpy().tobytes())
-                file.flush()
-                os.fsync(file.fileno())
+
+    def there() -> int:
+        return path.stat().st_size // (size * BLOCK) * BLOCK if path.exists() else 0
+
+    if there() < n:
+        with locked(path):
+            try:
+                with open(path, "ab") as file:
+                    file.truncate((done := there()) * size)  # a block cut short by a kill is painted again
+                    for start in tqdm(range(done, n, BLOCK), desc=f"painting {n} {world.name}", unit="block"):
+                        block = factors[start : start + BLOCK].to(device)
+                        file.write(paint(world, block, resolution).cpu().numpy().tobytes())
+                    file.flush()
+                    os.fsync(file.fileno())
+            except OSError as error:
+                raise unwritten(path, error) from None
     pictures = torch.from_numpy(np.memmap(path, np.uint8, "c", shape=(n, 3, resolution, resolution)))
     return Pool(world, z.to(device), factors.to(device), pictures.to(device))

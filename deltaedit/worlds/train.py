@@ -7,7 +7,6 @@ what data, how many steps and seconds, on what, with which versions, and how goo
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import sys
 from collections.abc import Sequence
@@ -25,7 +24,7 @@ from deltaedit.domain import CLIP, ENCODER, GENERATOR, Domain
 from deltaedit.domain import MAPPER as MAPPER_FILE
 from deltaedit.editor import Editor
 from deltaedit.features import extract_features
-from deltaedit.files import write_json, write_tensors
+from deltaedit.files import read_json, write_json, write_tensors
 from deltaedit.inversion import EncoderTraining, train_encoder
 from deltaedit.metrics import frechet_distance
 from deltaedit.pictures import resize
@@ -137,7 +136,7 @@ def make_generator(
 
     start, before = None, []
     if go_on:
-        card = json.loads((out / "generator.card.json").read_text(encoding="utf-8"))
+        card = read_json(out / "generator.card.json")
         had = tuple(Stage(**stage) for stage in card["recipe"]["stages"])
         config = replace(config, mapping_steps=card["recipe"]["mapping_steps"], stages=had + config.stages[len(had) :])
         start, before = (Generator.load(out / GENERATOR, device), len(had)), card["curve"]
