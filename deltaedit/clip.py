@@ -179,7 +179,7 @@ class ClipEncoder(nn.Module):
         if about.get("kind") != "clip":
             raise ValueError(f"{path} holds no CLIP but {str(about.get('kind', 'something else'))!r}: check the path.")
         _check_about(path, about)
-        if tag := about["pretrained"]:
+        if tag := about.get("pretrained"):
             name, templates = about["name"], about["templates"]
             encoder = cls.from_open_clip(name, tag, templates=templates, preprocessing=preprocessing)
             if encoder.fingerprint() != about["fingerprint"]:

@@ -165,7 +165,7 @@ def read_tensors(path: str | Path, only: Collection[str] = ()) -> tuple[dict[str
     """
     if not Path(path).is_file():
         raise ValueError(f"there is no file {path}: check the path, or make it first.")
-    if other := other_kind_of(path):
+    if (other := other_kind_of(path)) and not other.startswith("is damaged"):
         raise ValueError(f"{path} {other}: it was not read.")
     try:
         with safe_open(path, "pt") as file:
@@ -196,7 +196,7 @@ def read_module(path: str | Path, build: Callable[[dict[str, Any]], Module]) -> 
             (f"it has {name[:100]}" for name in tensors if name not in wanted), None
         )
     except KeyError as error:
-        reason = f"it says nothing of {error}"
+        reason = str(error)[:100]
     except ValueError as error:  # RefusedError among them
         if str(path) in str(error):
             raise
