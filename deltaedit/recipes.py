@@ -156,7 +156,8 @@ def _parsed(text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"the recipe is no JSON ({error}): give what Edit.to_json wrote.") from None
+        reason = "lists within lists without end" if isinstance(error, RecursionError) else error
+        raise ValueError(f"the recipe is no JSON ({reason}): give what Edit.to_json wrote.") from None
 
 
 def _object(value: Any, name: str) -> Mapping[str, Any]:
