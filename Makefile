@@ -15,7 +15,7 @@ ENV    := $(if $(filter $(VENV)/bin/python,$(PY)),$(STAMP))
 export MALLOC_MMAP_THRESHOLD_ ?= 2000000000
 export MALLOC_TRIM_THRESHOLD_ ?= 4000000000
 
-.PHONY: help env book figures quick test browser lab bench experiments weights lint hooks lock clean
+.PHONY: help env book figures quick test browser lab bench fuzz experiments weights lint hooks lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -31,6 +31,8 @@ help:
 	@echo "make figures   run every notebook again, changed or not; build no pages"
 	@echo "make bench     measure what the README promises, into figures/ (ARGS=\"--only large\" for FFHQ's size,"
 	@echo "               \"--only faces\" for real faces, \"--only widget\" for the live editor in a browser)"
+	@echo "make fuzz      read thousands of damaged and malicious files, into figures/trust.json, for an hour or so"
+	@echo "               (ARGS=\"--count 500 --formats card recipe\" for fewer)"
 	@echo "make experiments   run what is not done of the full grid, for hours, into figures/experiments.csv"
 	@echo "               (ARGS=\"--only loss space\" picks questions, \"--seeds 0 --jobs 1\" saves; it can be stopped)"
 	@echo "make weights   train the models of every world    (WORLD=portraits to pick one)"
@@ -71,6 +73,9 @@ lab: $(ENV)
 
 bench: $(ENV)
 	$(PY) tests/bench.py $(ARGS)
+
+fuzz: $(ENV)
+	$(PY) tests/fuzz.py --write $(ARGS)
 
 experiments: $(ENV)
 	$(PY) book/experiments.py --table figures/experiments.csv $(ARGS)

@@ -412,11 +412,18 @@ def read_csv(path: str | Path, domain: str | None = None) -> list[dict[str, Any]
     if not Path(path).is_file():
         return []
     text = Path(path).read_bytes().decode("utf-8", "replace").removeprefix("\ufeff")
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    lines = list(reader) if tuple(reader.fieldnames or ()) == COLUMNS and text.endswith("\n") else [{None: None}]
-    if any(None in line or None in line.values() for line in lines):  # a line that is longer or shorter
+    numbers = ("value", "low", "high", "seconds")
+    try:
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        lines = list(reader) if tuple(reader.fieldnames or ()) == COLUMNS and text.endswith("\n") else [{None: None}]
+        if any(None in line or None in line.values() for line in lines):  # a line that is longer or shorter
+            raise ValueError
+        lines = [
+            {**row, **{name: float(row[name] or "nan") for name in numbers}, "seed": int(row["seed"])} for row in lines
+        ]
+    except (ValueError, csv.Error):
         again = "fetch it again, or move it away, and what the runs have left is written to a new one"
-        raise ValueError(f"{path} is damaged, or another table: {again}.")
+        raise ValueError(f"{path} is damaged, or another table: {again}.") from None
     table = [row for row in lines if domain in (None, row["domain"])]
     made_from = None if domain is None or not table else weights(domain)
     if made_from and (other := {row["weights"] for row in table} - {made_from}):
@@ -424,8 +431,7 @@ def read_csv(path: str | Path, domain: str | None = None) -> list[dict[str, Any]
             f"{path} holds what was measured on other weights, {', '.join(sorted(other))}, and these are "
             f"{made_from}: run the experiments again."
         )
-    numbers = ("value", "low", "high", "seconds")
-    return [{**row, **{name: float(row[name] or "nan") for name in numbers}, "seed": int(row["seed"])} for row in table]
+    return table
 
 
 def shipped(path: str | Path, domain: str, *questions: str) -> list[dict[str, Any]]:

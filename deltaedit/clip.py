@@ -7,13 +7,15 @@ import re
 import textwrap
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -22,6 +24,9 @@ from deltaedit.files import fingerprint, read_tensors, write_tensors
 from deltaedit.mapper import text_delta
 from deltaedit.pictures import PREPROCESSINGS, Picture, average, centre, to_tensor
 from deltaedit.sentences import MiniLM, SentenceCLIP, SentenceTower, WordPieces, word_pieces
+from deltaedit.untrusted.containers import opened
+from deltaedit.untrusted.fitting import misfit, planned
+from deltaedit.untrusted.pickles import Record, RefusedError
 
 TEMPLATES: tuple[str, ...] = (
     *("{}", "a {}", "the {}", "a picture of a {}", "a photo of a {}", "a photograph of one {}", "a portrait of a {}"),
@@ -37,6 +42,10 @@ RELEASED_TEMPLATES: tuple[str, ...] = tuple(
 MODELS = (open_clip.CLIP, open_clip.CustomTextCLIP, open_clip.CoCa, SentenceCLIP)
 TOKENIZERS = (open_clip.SimpleTokenizer, open_clip.tokenizer.HFTokenizer, WordPieces)
 LOCKED = "text.encoder."  # of a SentenceCLIP: what others published, and is not written again
+TOKENIZER_OPTIONS = ("clean", "strip_sep_token", "language", "reduction_mask")  # others may say to run code of a hub
+LARGEST = 2**20  # of the sizes of a CLIP; the largest vocabularies have 256,000 words
+CLIP_MARKS = ("logit_scale", "visual.conv1.weight", "visual.proj", "token_embedding.weight")
+NO_WEIGHTS = {"input_resolution", "context_length", "vocab_size"}  # which OpenAI's have beside them
 Tokenizer = Callable[..., Tensor]
 Sentences = str | Path | Callable[[], Path]
 
@@ -109,7 +118,10 @@ class ClipEncoder(nn.Module):
         SigLIP's tokenizer, and those of some others, are on the Hugging Face hub: they may be downloaded too.
 
         Args:
-            pretrained: one of ``open_clip.list_pretrained_tags_by_model(name)``, a file, or None for random weights.
+            pretrained: one of ``open_clip.list_pretrained_tags_by_model(name)``, a file, or None for random weights. A
+                file is open_clip's own, a state dict in any wrapping, or OpenAI's TorchScript archive (``ViT-B-32.pt``
+                in ``~/.cache/clip``); none of it is run. That OpenAI's models have QuickGELU is known; a bare state
+                dict does not tell, and has the activation of ``name``: say ``ViT-B-32-quickgelu`` for one of those.
             options: passed on to ``open_clip.create_model``, such as ``force_image_size``; with weights in a file also
                 ``force_preprocess_cfg``, where mean and deviation are not those of OpenAI's CLIP.
 
@@ -128,16 +140,22 @@ class ClipEncoder(nn.Module):
         tag = pretrained if pretrained in tags and not options.keys() - {"force_quick_gelu"} else None
         options.setdefault("pretrained_text", False)  # else some would fetch half a model for random weights
         tokenizer = _tokenizer(open_clip.get_model_config(name), options.get("force_context_length"))
-        try:
-            with _fetching(f"{name} {pretrained or ''}".strip(), "give a file of weights instead of the tag"):
-                model = open_clip.create_model(name, pretrained=pretrained, device=device, **options)
-        except (ImportError, OSError):
-            raise
-        except Exception as error:  # a damaged file can make anything fail
-            if pretrained is None or pretrained in tags:
+        with ExitStack() as stack:
+            weights = pretrained
+            if pretrained is not None and pretrained not in tags and Path(pretrained).suffix not in (".npz", ".npy"):
+                weights, quick = stack.enter_context(weights_of_others(pretrained, name))
+                if quick:
+                    options.setdefault("force_quick_gelu", True)
+            try:
+                with _fetching(f"{name} {pretrained or ''}".strip(), "give a file of weights instead of the tag"):
+                    model = open_clip.create_model(name, pretrained=weights, device=device, **options)
+            except (ImportError, OSError):
                 raise
-            reason = textwrap.shorten(str(error), 160, placeholder=" …").rstrip(".")
-            raise ValueError(f"{pretrained} holds no weights for {name} ({reason}): check file and name.") from None
+            except Exception:  # a damaged file can make anything fail
+                if pretrained is None or pretrained in tags:
+                    raise
+                reason = _misfit(weights, name, options)
+                raise ValueError(f"{pretrained} holds no weights for {name} ({reason}): check file and name.") from None
         config = _registered(model, name)
         config |= {key: options[key] for key in inspect.signature(type(model)).parameters if key in options}
         return cls(model, tokenizer, name, tag, templates, config=config, preprocessing=preprocessing)
@@ -159,26 +177,37 @@ class ClipEncoder(nn.Module):
         """
         tensors, about = read_tensors(path)
         if about.get("kind") != "clip":
-            raise ValueError(f"{path} holds no CLIP but {about.get('kind', 'something else')!r}: check the path.")
-        if tag := about["pretrained"]:
+            raise ValueError(f"{path} holds no CLIP but {str(about.get('kind', 'something else'))!r}: check the path.")
+        _check_about(path, about)
+        if tag := about.get("pretrained"):
             name, templates = about["name"], about["templates"]
             encoder = cls.from_open_clip(name, tag, templates=templates, preprocessing=preprocessing)
             if encoder.fingerprint() != about["fingerprint"]:
                 other = f"{path} was saved with other weights than {name} {tag} now has"
                 raise ValueError(f"{other}: fetch those it was saved with, or make the domain again.")
             return encoder.to(device)
-        ids = tensors.pop("token_ids", None)
+        ids, config = tensors.pop("token_ids", None), about["config"]
         try:
-            if ids is not None and "hidden" not in about["config"]["text_cfg"]:
+            if ids is not None and (ids.ndim != 1 or ids.is_floating_point()):
+                raise RefusedError("its token_ids are no list of whole numbers")
+            if ids is not None and "hidden" not in config["text_cfg"]:
                 rows = tensors[key := _embedding(tensors)].float()
-                tensors[key] = rows.new_zeros(about["config"]["text_cfg"]["vocab_size"], rows.shape[1])
+                tensors[key] = rows.new_zeros(config["text_cfg"]["vocab_size"], rows.shape[1])
                 tensors[key][ids.long()] = rows
-            model, tokenizer = build(about["config"], sentences), _tokenizer(about["config"], sentences=sentences)
+            whole = {"timm_model_name", "hf_model_name", "hidden"} & {*config["vision_cfg"], *config["text_cfg"]}
+            plan = {} if whole else planned(lambda: build(config), len(tensors)).state_dict()
+            if reason := misfit(plan, tensors):
+                raise RefusedError(reason)
+            model, tokenizer = build(config, sentences), _tokenizer(config, sentences=sentences)
             locked = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(LOCKED)}
+            if reason := misfit(model.state_dict(), tensors | locked):
+                raise RefusedError(reason)
             model.load_state_dict(tensors | locked)
-        except (StopIteration, KeyError, TypeError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
-            raise ValueError(f"{path} does not fit the model it describes ({reason}): make it again.") from None
+        except (OSError, ImportError):
+            raise
+        except Exception as error:  # what is no number where one is meant can make anything fail
+            reason = f" ({error})" if isinstance(error, RefusedError) else ""
+            raise ValueError(f"{path} does not fit the model it describes{reason}: make it again.") from None
         model.visual.image_mean, model.visual.image_std = about["mean"], about["std"]
         model.visual.preprocess_cfg = {"interpolation": about.get("interpolation", "bicubic")}
         encoder = cls(model, tokenizer, about["name"], None, about["templates"], ids, about["config"], preprocessing)
@@ -324,6 +353,74 @@ class ClipEncoder(nn.Module):
         return text_delta(self.text_feature, target, neutral, normalize)
 
 
+@contextmanager
+def weights_of_others(path: str | Path, name: str) -> Iterator[tuple[str, bool]]:
+    """A safetensors file, there for as long, of the weights in another file; and whether they need QuickGELU.
+
+    ``name`` is open_clip's, for the error. Raises ``ValueError`` if the file is damaged or none of a CLIP's weights.
+    """
+    with opened(path) as file:
+        if file.at("text_model.embeddings.token_embedding.weight") is not None:
+            what = "is a CLIP in the layout of Hugging Face's transformers, not open_clip's"
+            raise RefusedError(f"{what}; take open_clip's or OpenAI's file, or the tag, as in {name}:openai")
+        scripted = isinstance(file.data, Record)
+        quick = scripted and (file.at("input_resolution") is not None or "QuickGELU" in file.classes)
+        at = next((at for mark in CLIP_MARKS if (at := file.at(mark)) is not None), "")
+        state = {key: tensor for key, tensor in file.tensors(file.below(at)).items() if key not in NO_WEIGHTS}
+        if not state:
+            raise RefusedError("holds no weights of a CLIP")
+    with TemporaryDirectory() as folder:
+        copy = Path(folder, "weights.safetensors")  # what open_clip reads: numbers, and nothing else
+        save_file({key: tensor.clone() for key, tensor in state.items()}, copy)
+        yield str(copy), quick
+
+
+def _misfit(weights: str, name: str, options: dict[str, Any]) -> str:
+    """Why weights in a file are not those of a model, as far as it can be told."""
+    try:
+        config = open_clip.get_model_config(name)
+        if size := options.get("force_image_size"):
+            config["vision_cfg"]["image_size"] = size
+        state = load_file(weights)
+        wanted = planned(lambda: build(config), len(state)).state_dict()
+        there = {key: tensor for key, tensor in wanted.items() if key in state}
+        return misfit(there, state) or misfit(wanted, state) or "it has more than that has"
+    except Exception:  # of a class that is not planned
+        return "its names or shapes are others"
+
+
+def _check_about(path: str | Path, about: dict[str, Any]) -> None:
+    """Raise ValueError if what a file says of a CLIP cannot be."""
+    config, tag = about.get("config"), about.get("pretrained")
+    faults = {
+        "config": not isinstance(config, dict)
+        or not all(isinstance(config.get(part), dict) for part in ("vision_cfg", "text_cfg"))
+        or type(config["text_cfg"].get("context_length")) is not int
+        or any(isinstance(value, int | float) and not abs(value) <= LARGEST for value in _values(config)),
+        "name": not isinstance(about.get("name"), str),
+        "pretrained": tag is not None and not isinstance(tag, str),
+        "fingerprint": not isinstance(about.get("fingerprint"), str),
+        "templates": not isinstance(about.get("templates"), list)
+        or not all(isinstance(t, str) and re.fullmatch(r"[^{}]*\{\}[^{}]*", t) for t in about["templates"])
+        or not about["templates"],
+        **{name: not _three_numbers(about.get(name)) for name in ("mean", "std")},
+    }
+    if wrong := [name for name, fault in faults.items() if fault]:
+        raise ValueError(f"{path} is damaged: {wrong[0]} of its CLIP cannot be {str(about.get(wrong[0]))[:60]!r}.")
+
+
+def _values(of: Any) -> list[Any]:
+    """All that lies in dicts and lists of JSON, those among it."""
+    found = [of]
+    for value in found:
+        found += value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return found
+
+
+def _three_numbers(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 3 and all(isinstance(x, int | float) for x in value)
+
+
 def build(config: dict[str, Any], sentences: Sentences | None = None) -> nn.Module:
     """A model with random weights, of a configuration as open_clip's registry holds them, or of a ``SentenceCLIP``.
 
@@ -356,7 +453,8 @@ def _tokenizer(
     text = config["text_cfg"]
     if "hidden" in text:
         return word_pieces(_english(sentences))
-    options = {"context_length": context_length or text.get("context_length", 77), **text.get("tokenizer_kwargs", {})}
+    said = {key: value for key, value in text.get("tokenizer_kwargs", {}).items() if key in TOKENIZER_OPTIONS}
+    options = {"context_length": context_length or text.get("context_length", 77), **said}
     if not (name := text.get("hf_tokenizer_name")):
         return open_clip.SimpleTokenizer(**options)
     with _fetching(f"the tokenizer {name}", "copy it into the cache of Hugging Face"):

@@ -57,7 +57,8 @@ def convert(
 
     Args:
         clip: a name of open_clip's and the tag of its published weights, such as "ViT-B-32:openai" (the weights are not
-            copied, but may be downloaded); or a file that ``ClipEncoder.save`` wrote.
+            copied, but may be downloaded); a file of weights in place of the tag, such as "ViT-B-32:ViT-B-32.pt"; or a
+            file that ``ClipEncoder.save`` wrote.
         domain: name, neutral prompt and defaults; by default what the folder has, or ``card_of`` the files. With a
             mapper in the format of DeltaEdit's released one, what that needs (``domain.RELEASED``) is set in any case.
         sentences: finds the network that reads English, for a CLIP that is made of one; see ``ClipEncoder.load``.
@@ -128,6 +129,7 @@ def load_clip(
     from deltaedit.clip import RELEASED_TEMPLATES, ClipEncoder  # here: open_clip takes seconds to import
 
     model, _, tag = name.partition(":")
+    tag = str(Path(tag).expanduser()) if tag.startswith("~") else tag
     if Path(name).is_file():
         encoder = ClipEncoder.load(name, device, preprocessing, sentences)
     elif tag:
@@ -144,12 +146,15 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m deltaedit.convert", description=__doc__.partition("\n")[0])
     parser.add_argument("folder", type=Path, help="of the domain; what it has already stays")
     parser.add_argument(
-        "--generator", help="StyleGAN2: NVIDIA's .pkl or rosinality's .pt; MobileStyleGAN: .xml or .ckpt"
+        "--generator",
+        help="StyleGAN2: NVIDIA's .pkl or PTI's, rosinality's or BasicSR's .pt; MobileStyleGAN: .xml or .ckpt",
     )
     parser.add_argument("--mapper", help="DeltaEdit's, such as net_face.pth")
     parser.add_argument("--relevance", help="StyleCLIP's, such as fs3.npy")
     parser.add_argument("--encoder", help="e4e's .pt")
-    parser.add_argument("--clip", help="of open_clip, such as ViT-B-32:openai; or a .safetensors of ours")
+    parser.add_argument(
+        "--clip", help="of open_clip, such as ViT-B-32:openai or ViT-B-32:FILE; or a .safetensors of ours"
+    )
     parser.add_argument("--name", help="of the domain; the folder's by default")
     parser.add_argument("--neutral", help="prompt of a picture of which nothing is known, such as 'cat'")
     parser.add_argument(

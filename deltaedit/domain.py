@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import textwrap
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from deltaedit.files import write_json, write_tensors
 from deltaedit.mapper import DeltaMapper
 from deltaedit.pictures import PREPROCESSINGS
 from deltaedit.style_space import AnyGenerator
+from deltaedit.untrusted.kinds import JSON, other_kind_of
 
 CARD = "domain.json"
 GENERATOR, CLIP, MAPPER = "generator.safetensors", "clip.safetensors", "mapper.safetensors"
@@ -91,10 +93,16 @@ class Domain:
         if not path.is_file():
             raise ValueError(f"{folder} is no domain: it has no {CARD}. Editor.save_pretrained makes such a folder.")
         try:
+            if (other := other_kind_of(path)) and other != f"is {JSON}":
+                raise ValueError(f"it {other}")
             values = json.loads(path.read_bytes())  # which tells UTF-8 and UTF-16, and what mark they begin with
+            if not isinstance(values, dict):
+                raise ValueError(f"it holds a {type(values).__name__}, not named entries")
             return cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})
-        except (ValueError, TypeError, AttributeError) as error:
-            raise ValueError(f"{path} is damaged ({error}): fetch it or save the domain again.") from None
+        except (ValueError, TypeError, OverflowError, RecursionError) as error:
+            broken = isinstance(error, json.JSONDecodeError | UnicodeDecodeError | RecursionError)
+            reason = "it is no JSON" if broken else textwrap.shorten(str(error), 200, placeholder=" …").rstrip(".")
+            raise ValueError(f"{path} is damaged ({reason}): fetch it or save the domain again.") from None
 
 
 def save_parts(folder: Path, **parts: nn.Module | Tensor | None) -> None:

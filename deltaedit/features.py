@@ -75,6 +75,8 @@ class FeatureStore:
         try:
             manifest = read_json(path)
             asked = manifest["n"]
+            if type(asked) is not int or asked < 0 or not isinstance(manifest.get("pictures", {}), dict):
+                raise TypeError
         except FileNotFoundError:
             raise ValueError(f"{folder} holds no features: make them with extract_features.") from None
         except (ValueError, KeyError, TypeError):
@@ -82,12 +84,12 @@ class FeatureStore:
             raise ValueError(f"{path} is damaged: delete it, and {again}.") from None
         size = 0
         while (shard := _path(folder, size // SHARD)).is_file():
-            size += (rows := len(read_tensors(shard, ["image_feature"])[0]["image_feature"]))
+            size += (rows := len(_rows(shard, "image_feature")))
             if rows < SHARD:
                 break
         pictures = []
         while "pictures" in manifest and (shard := _path(folder, len(pictures), "pictures-")).is_file():
-            pictures.append(len(read_tensors(shard, ["image_feature"])[0]["image_feature"]))
+            pictures.append(len(_rows(shard, "image_feature")))
         return cls(Path(folder), min(size, asked if n is None else n), manifest, tuple(pictures))
 
     def __len__(self) -> int:
@@ -120,17 +122,29 @@ class FeatureStore:
         return self.image_feature
 
     def _read(self, name: str) -> Tensor:
-        paths = [_path(self.folder, k, "pictures-") for k in range(len(self.pictures))]
-        paths += [_path(self.folder, k) for k in range(-(-self.size // SHARD))]
+        shards = [(_path(self.folder, k, "pictures-"), count) for k, count in enumerate(self.pictures)]
+        starts = range(0, self.size, SHARD)
+        shards += [(_path(self.folder, k), min(SHARD, self.size - at)) for k, at in enumerate(starts)]
         whole, start = torch.empty(0), 0
-        for path in paths:  # into their place, 200,000 of FFHQ are 2.6 GB, never held twice
-            rows = read_tensors(path, [name])[0][name][: len(self) - start]
+        for path, count in shards:  # into their place, 200,000 of FFHQ are 2.6 GB, never held twice
+            rows = _rows(path, name)[:count]
             if not start:
                 whole = rows.new_empty(len(self), *rows.shape[1:])
             # Pictures that were added come first, and have a w for each layer: a sample's is then that of all layers.
-            whole[start : start + len(rows)] = rows if rows.shape[1:] == whole.shape[1:] else rows[:, None]
-            start += len(rows)
+            rows = rows if rows.shape[1:] == whole.shape[1:] else rows[:, None].expand(-1, *whole.shape[1:2], -1)
+            if rows.shape != (count, *whole.shape[1:]):
+                raise ValueError(f"{path} is damaged, or of another run: delete it, and run extract_features again.")
+            whole[start : start + count] = rows
+            start += count
         return whole
+
+
+def _rows(path: Path, name: str) -> Tensor:
+    """Numbers of one shard, a row for each picture; raises ``ValueError`` if it holds something else."""
+    rows = read_tensors(path, [name])[0][name]
+    if not 2 <= rows.ndim <= 3 or not rows.is_floating_point() or len(rows) > SHARD:
+        raise ValueError(f"{path} is damaged, or of another run: delete it, and run extract_features again.")
+    return rows
 
 
 def made_by(generator: AnyGenerator, clip: ImageEncoder) -> dict[str, str]:

@@ -13,15 +13,16 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
-Module = TypeVar("Module", bound=nn.Module)
+from deltaedit.untrusted.fitting import Module, misfit, planned
+from deltaedit.untrusted.kinds import other_kind_of
 
 ASIDE = ".deltaedit"  # how folders end in which files are written aside
 FORSAKEN = 3600  # seconds in which nothing was written aside: whoever began it was killed
@@ -164,16 +165,21 @@ def read_tensors(path: str | Path, only: Collection[str] = ()) -> tuple[dict[str
     """
     if not Path(path).is_file():
         raise ValueError(f"there is no file {path}: check the path, or make it first.")
+    if (other := other_kind_of(path)) and not other.startswith("is damaged"):
+        raise ValueError(f"{path} {other}: it was not read.")
     try:
         with safe_open(path, "pt") as file:
             metadata = json.loads((file.metadata() or {})["deltaedit"])
-            names = only or file.keys()
-            return {name: file.get_tensor(name) for name in names}, metadata
+            if not isinstance(metadata, dict):
+                raise KeyError("deltaedit")
+            if lacks := set(only) - set(file.keys()):
+                raise ValueError(lacks)
+            return {name: file.get_tensor(name) for name in only or file.keys()}, metadata
     except KeyError:
         raise ValueError(f"{path} is a safetensors file, but was not written by deltaedit.") from None
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError, RecursionError, OverflowError):
         raise ValueError(
-            f"{path} is damaged or no safetensors file ({error}): delete it, then download or make it again."
+            f"{path} is damaged or no safetensors file: delete it, then download or make it again."
         ) from None
 
 
@@ -185,12 +191,22 @@ def read_module(path: str | Path, build: Callable[[dict[str, Any]], Module]) -> 
     """
     tensors, metadata = read_tensors(path)
     try:
-        module = build(metadata)
-        module.load_state_dict(tensors)
-    except (KeyError, TypeError, RuntimeError) as error:
-        raise ValueError(
-            f"{path} holds another kind of model ({str(error).splitlines()[0]}): check the path."
-        ) from None
+        wanted = planned(lambda: build(metadata), len(tensors)).state_dict()
+        reason = misfit(wanted, tensors) or next(
+            (f"it has {name[:100]}" for name in tensors if name not in wanted), None
+        )
+    except KeyError as error:
+        reason = str(error)[:100]
+    except ValueError as error:  # RefusedError among them
+        if str(path) in str(error):
+            raise
+        reason = str(error)
+    except Exception:  # what is no number where one is meant can make anything fail
+        reason = "what it says of itself cannot be"
+    if reason:
+        raise ValueError(f"{path} holds another kind of model ({reason.rstrip('.')}): check the path.")
+    module = build(metadata)
+    module.load_state_dict(tensors)
     return module.eval()
 
 

@@ -47,8 +47,8 @@ class MobileConfig:
     def __post_init__(self) -> None:
         for name in ("channels", "previews"):  # JSON has lists
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        if len(self.channels) < 2 or any(c < 4 or c % 4 for c in self.channels):
-            raise ValueError(f"channels must be two or more multiples of 4. Got {self.channels}.")
+        if not 2 <= len(self.channels) <= 14 or any(c < 4 or c % 4 for c in self.channels):
+            raise ValueError(f"channels must be two or more multiples of 4, 14 at most. Got {self.channels}.")
         for name in ("z_dim", "w_dim", "mapping_layers"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive. Got {getattr(self, name)}.")

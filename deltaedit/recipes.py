@@ -106,7 +106,7 @@ class Recipe:
                     f"latent.w of a recipe must have shape (B, w_dim) or (B, L, w_dim), B at most {MOST}. "
                     f"Got {tuple(w.shape)}."
                 )
-            return cls(**about, w=w, image_feature=feature and decode(feature, "latent.image_feature"))
+            return cls(**about, w=w, image_feature=None if feature is None else decode(feature, "latent.image_feature"))
         seed = _whole(_get(latent, "seed", "latent.seed"), "latent.seed", -(2**63), 2**63 - 1)
         n = _whole(_get(latent, "n", "latent.n"), "latent.n", 1, MOST)
         truncation = _number(_get(latent, "truncation", "latent.truncation"), "latent.truncation")
@@ -143,7 +143,7 @@ def decode(data: Any, name: str) -> Tensor:
         if not isinstance(shape, list) or not all(type(size) is int and size > 0 for size in shape):
             raise ValueError(f"its shape is {_shown(shape)}")
         tensor = torch.from_numpy(flat.astype(np.float32).reshape(shape))
-    except (ValueError, TypeError, binascii.Error) as error:
+    except (ValueError, TypeError, OverflowError, binascii.Error) as error:
         raise ValueError(f"{name} of a recipe must hold numbers as Edit.to_json writes them ({error}).") from None
     if not tensor.isfinite().all():
         raise ValueError(f"{name} of a recipe must be finite.")
@@ -156,7 +156,8 @@ def _parsed(text: str) -> Any:
     try:
         return json.loads(text.removeprefix("\ufeff"))  # the mark that some editors begin a file with
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"the recipe is no JSON ({error}): give what Edit.to_json wrote.") from None
+        reason = "lists within lists without end" if isinstance(error, RecursionError) else error
+        raise ValueError(f"the recipe is no JSON ({reason}): give what Edit.to_json wrote.") from None
 
 
 def _object(value: Any, name: str) -> Mapping[str, Any]:

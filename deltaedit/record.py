@@ -80,9 +80,12 @@ def read_record(path: str | Path, weights: Collection[str]) -> dict[str, Any]:
     if not Path(path).exists():
         return {}
     found = read_json(path)
-    if found.get("weights") not in weights:
+    if not isinstance(found, dict) or not isinstance(found.get("measures"), dict):
+        raise ValueError(f"{path} is damaged: run the chapter that writes it again.")
+    measured_on, of = (str(found.get(name))[:40] for name in ("weights", "domain"))
+    if measured_on not in weights:
         raise ValueError(
-            f"{path} was measured on weights {found.get('weights')} of {found.get('domain')!r}, and these are "
+            f"{path} was measured on weights {measured_on!r} of {of!r}, and these are "
             f"{' or '.join(sorted(weights))}: run the chapter that writes it again."
         )
     return found["measures"]

@@ -48,8 +48,8 @@ class GeneratorConfig:
     mapping_lr_mul: float = 0.01
 
     def __post_init__(self) -> None:
-        if self.resolution < 8 or self.resolution & (self.resolution - 1):
-            raise ValueError(f"resolution must be a power of two, at least 8. Got {self.resolution}.")
+        if not 8 <= self.resolution <= 2**16 or self.resolution & (self.resolution - 1):
+            raise ValueError(f"resolution must be a power of two, at least 8 and at most 65536. Got {self.resolution}.")
         for name in ("z_dim", "w_dim", "mapping_layers", "channel_base", "channel_max", "mapping_lr_mul"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive. Got {getattr(self, name)}.")

@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from safetensors.torch import save_file
 
 from deltaedit._torchvision import open_clip
 from deltaedit.clip import RELEASED_TEMPLATES, TEMPLATES, ClipEncoder
@@ -367,10 +368,107 @@ def test_unknown_names_are_told(clip):
 
 def test_a_file_of_something_else_is_told(clip, tmp_path):
     (tmp_path / "cut.pt").write_bytes(b"no weights")
-    torch.save({"visual.proj": torch.zeros(2, 2)}, tmp_path / "other.pt")
-    for name in ("cut.pt", "other.pt"):
-        with pytest.raises(ValueError, match=f"{name} holds no weights for tiny-clip"):
+    state = clip.model.state_dict()
+    for name, data in {
+        "other.pt": state | {"visual.conv1.weight": torch.zeros(2, 2)},
+        "less.pt": {"visual.proj": torch.zeros(2, 2)},
+        "face.pt": {"text_model.embeddings.token_embedding.weight": torch.zeros(2, 2)},
+        "list.pt": [1, 2],
+    }.items():
+        torch.save(data, tmp_path / name)
+    for name, message in (
+        ("cut.pt", "is a text, not a checkpoint"),
+        ("other.pt", r"holds no weights for tiny-clip \(visual.conv1.weight is \(2, 2\) of float32, where that has"),
+        ("less.pt", r"holds no weights for tiny-clip \(it lacks"),
+        ("face.pt", "is a CLIP in the layout of Hugging Face's transformers.* tiny-clip:openai"),
+        ("list.pt", "holds no weights of a CLIP"),
+    ):
+        with pytest.raises(ValueError, match=f"{name} {message}") as caught:
             ClipEncoder.from_open_clip("tiny-clip", str(tmp_path / name))
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["tiny-clip", "tiny-gelu"])
+@pytest.mark.parametrize("wrapping", ["bare", "state_dict", "module.", "safetensors", "program"])
+def test_weights_in_a_file_are_read_in_any_wrapping(tmp_path, name, wrapping):
+    torch.manual_seed(1)
+    clip = ClipEncoder.from_open_clip(name)
+    path, state = tmp_path / "weights.pt", clip.model.state_dict()
+    match wrapping:
+        case "bare":
+            torch.save(state, path)
+        case "state_dict":
+            torch.save({"epoch": 3, "state_dict": state, "optimizer": {"state": {0: torch.ones(3)}}}, path)
+        case "module.":
+            torch.save({"state_dict": {f"module.{key}": value for key, value in state.items()}}, path)
+        case "safetensors":
+            save_file(state, path := tmp_path / "weights.safetensors")
+        case "program":
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that TorchScript is old
+                script(clip.model, path)
+    got = ClipEncoder.from_open_clip("tiny-clip" if wrapping == "program" else name, str(path))
+    assert got.fingerprint() == clip.fingerprint()
+    torch.testing.assert_close(got.encode_text("old face"), clip.encode_text("old face"))
+
+
+def script(model: torch.nn.Module, path: Path) -> None:
+    """Save a model as a TorchScript archive: its parts by their names, and QuickGELU where it has one."""
+
+    class Empty(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x
+
+    class QuickGELU(Empty):
+        pass
+
+    def copied(part: torch.nn.Module) -> torch.nn.Module:
+        made = QuickGELU() if type(part).__name__ == "QuickGELU" else Empty()
+        for name, inner in part.named_children():
+            made.add_module(name, copied(inner))
+        for name, parameter in part._parameters.items():
+            made.register_parameter(name, parameter)
+        for name, buffer in part._buffers.items():
+            if name not in part._non_persistent_buffers_set:
+                made.register_buffer(name, buffer)
+        return made
+
+    torch.jit.script(copied(model)).save(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"templates": ["{:9999999999}"]}, "templates of its CLIP cannot be"),
+        ({"templates": ["{0.__class__}"]}, "templates of its CLIP cannot be"),
+        ({"mean": [0, 1]}, "mean of its CLIP cannot be"),
+        ({"name": None}, "name of its CLIP cannot be"),
+        ({"config": CONFIG | {"embed_dim": 2**40}}, "config of its CLIP cannot be"),
+        ({"config": CONFIG | {"embed_dim": 2**19}}, "does not fit the model it describes"),
+        ({"config": CONFIG | {"vision_cfg": CONFIG["vision_cfg"] | {"layers": [2**19] * 4}}}, "far more than its"),
+    ],
+)
+def test_what_a_file_says_of_a_clip_is_checked(clip, tmp_path, change, message):
+    path = tmp_path / "clip.safetensors"
+    clip.save(path)
+    tensors, about = read_tensors(path)
+    write_tensors(path, tensors, about | change)
+    with pytest.raises(ValueError, match=message):
+        ClipEncoder.load(path)
+
+
+def test_a_file_cannot_ask_a_tokenizer_to_run_code(tmp_path, hub, monkeypatch):
+    clip = ClipEncoder.from_open_clip("tiny-siglip")
+    clip.save(path := tmp_path / "clip.safetensors")
+    tensors, about = read_tensors(path)
+    about["config"]["text_cfg"]["tokenizer_kwargs"] |= {"trust_remote_code": True}
+    write_tensors(path, tensors, about)
+    given = {}
+    monkeypatch.setattr(
+        hub, "from_pretrained", classmethod(lambda cls, name, **options: given.update(options) or cls())
+    )
+    ClipEncoder.load(path)
+    assert "trust_remote_code" not in given
 
 
 def test_bad_files_are_told(clip, tmp_path):

@@ -195,7 +195,7 @@ def test_files_of_another_kind_are_named(tmp_path):
     with pytest.raises(ValueError, match="another kind of model"):
         DeltaMapper.load(tmp_path / "generator.safetensors")
     (tmp_path / "text.safetensors").write_text("no tensors")
-    with pytest.raises(ValueError, match="damaged"):
+    with pytest.raises(ValueError, match="is a text, not a checkpoint"):
         Generator.load(tmp_path / "text.safetensors")
 
 
@@ -223,5 +223,5 @@ def test_a_record_is_read_if_it_is_of_these_weights(tmp_path):
     assert read_record(path, {"abc"}) == {}
     write_record(path, {"success": (0.5, math.nan, 0.75)}, domain="portraits", weights="abc")
     assert read_record(path, {"abc", "def"}) == {"success": [0.5, None, 0.75]}
-    with pytest.raises(ValueError, match="record.json was measured on weights abc of 'portraits', and these are def"):
+    with pytest.raises(ValueError, match="record.json was measured on weights 'abc' of 'portraits', and these are def"):
         read_record(path, {"def"})

@@ -166,7 +166,7 @@ def test_harmful_files(good, tmp_path):
         "exec.pkl": "asks to run builtins.exec",
         "stack_global.pkl": "asks to run os.system",
         "evil.pt": "asks to run posix.system",
-        "module.pt": "asks to run torch.nn.modules.linear.Linear",
+        "module.pt": "is no StyleGAN2 generator but a Linear",
         "module_src.pkl": "is no StyleGAN2 generator",
         "lists.pkl": "takes more than",
         "huge_storage.pt": "too small for them",

@@ -25,7 +25,7 @@ HOUSE = (  # from the top; what is not named is a network, such as another archi
         "checkpoints",
     },
     {"style_space", "stylegan2", "mobilestylegan", "clip", "sentences", "mapper", "e4e"},  # NETWORKS
-    {"parameters", "devices", "pictures", "files", "record", "_torchvision"},
+    {"parameters", "devices", "pictures", "files", "record", "untrusted", "_torchvision"},
 )
 NETWORKS = 5
 

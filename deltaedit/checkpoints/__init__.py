@@ -18,9 +18,7 @@ from torch import Tensor
 
 from deltaedit import style_space
 from deltaedit.checkpoints import e4e, mobile, nvidia, released, rosinality
-from deltaedit.checkpoints.containers import opened
 from deltaedit.checkpoints.networks import WIDEST, State, fill
-from deltaedit.checkpoints.pickles import RefusedError
 from deltaedit.domain import GENERATOR
 from deltaedit.e4e import E4E, Encoder
 from deltaedit.e4e import load_encoder as load_our_encoder
@@ -28,6 +26,9 @@ from deltaedit.files import read_module, read_tensors
 from deltaedit.mapper import DeltaMapper
 from deltaedit.mobilestylegan import MobileConfig, MobileStyleGAN
 from deltaedit.stylegan2 import Generator, GeneratorConfig
+from deltaedit.untrusted.containers import of_others, opened
+from deltaedit.untrusted.kinds import ARRAY, other_kind_of
+from deltaedit.untrusted.pickles import RefusedError
 
 __all__ = ["load_encoder", "load_generator", "load_mapper", "load_relevance", "trained_on"]
 
@@ -41,32 +42,38 @@ ARCHITECTURES: dict[str, Callable[[dict], style_space.AnyGenerator]] = {
 def load_generator(path: str | Path) -> style_space.AnyGenerator:
     """Read a StyleGAN2 generator of 8 to 1024 px, or a MobileStyleGAN of 16 to 1024, of any widths.
 
-    ``path`` is rosinality's ``.pt``, in a dict with ``g_ema`` or bare; NVIDIA's ``.pkl`` of stylegan2-ada-pytorch or of
-    stylegan3's repository; the ``.pt`` of an e4e encoder, for the generator in it; MobileStyleGAN's ``.ckpt``, or its
-    ``SynthesisNetwork.xml`` for OpenVINO, with the other three files or the folder they lie in; a domain folder or
-    ``.safetensors`` of ours. Where a file says no ``w_avg``, it is estimated. Raises ``ValueError`` if the file is
-    missing, damaged, asks for code to be run, or is of another architecture (which is named: StyleGAN1, StyleGAN3,
-    class-conditional; and for TensorFlow pickles the file to use instead).
+    ``path`` is rosinality's or BasicSR's ``.pt``; NVIDIA's ``.pkl`` of stylegan2-ada-pytorch or of stylegan3's
+    repository, or what PTI or DragGAN saved of one; the ``.pt`` of an e4e encoder, for the generator in it;
+    MobileStyleGAN's ``.ckpt``, or its ``SynthesisNetwork.xml`` for OpenVINO, with the other three files or the folder
+    they lie in; a domain folder or ``.safetensors`` of ours. The network may lie in dicts or in a module, as state dict
+    or whole, under names that begin with ``module.`` for instance; of several the averaged one is read (``g_ema``,
+    ``params_ema``). Where a file says no ``w_avg``, it is estimated, and noises that it lacks are drawn, both from a
+    seed. Raises ``ValueError`` if the file is missing, damaged, asks for code to be run, or is something else, which is
+    named: StyleGAN1, StyleGAN3, class-conditional, a pointer of Git LFS, a web page; and for TensorFlow pickles the
+    file to use instead.
     """
     path = Path(path)
     if path.is_dir():
         path /= mobile.SYNTHESIS if (path / mobile.SYNTHESIS).exists() else GENERATOR
-    if path.suffix == ".safetensors":
+    if _ours(path):
         return read_module(path, lambda about: ARCHITECTURES[about.get("kind", "stylegan2")](about["config"]))
     if path.suffix == ".xml":
         return mobile.from_openvino(path)
     with opened(path) as file:
-        if nvidia.holds_generator(file.data):
-            return _generator(*nvidia.read(file))
-        if not isinstance(file.data, dict):
-            raise RefusedError(f"is no generator but a {type(file.data).__name__}")
-        if mobile.holds_generator(file.data):
+        if isinstance(file.data, dict) and mobile.holds_generator(file.data):
             return mobile.from_checkpoint(file)
-        entries = file.data.get("g_ema") or e4e.part(file.data, "decoder") or file.data
-        state = file.tensors({**entries, "latent_avg": entries.get("latent_avg", file.data.get("latent_avg"))})
-        if "latent_avg" in state and state["latent_avg"].ndim > 1:  # one for each layer, all the same
-            state["latent_avg"] = state["latent_avg"][0]
-        return _generator(nvidia.to_ours(state) if "synthesis.b4.const" in state else rosinality.to_ours(state))
+        if (at := file.at(nvidia.CONST)) is not None:
+            return _generator(*nvidia.read(file, at))
+        nvidia.refuse_others(file.entries)
+        for marker in (rosinality.CONST, rosinality.BASICSR):
+            if (at := file.at(marker)) is not None:
+                average = file.beside(at, "latent_avg")
+                state = file.tensors({**file.below(at), "latent_avg": average})
+                if "latent_avg" in state and state["latent_avg"].ndim > 1:  # one for each layer, all the same
+                    state["latent_avg"] = state["latent_avg"][0]
+                return _generator(rosinality.to_ours(state))
+        guess = rosinality.guess(file.entries) if isinstance(file.data, dict) else f" but a {file.kind}"
+        raise RefusedError(f"is no StyleGAN2 generator{guess}")
 
 
 def load_mapper(path: str | Path, dims: tuple[int, ...] | None = None) -> DeltaMapper:
@@ -75,12 +82,13 @@ def load_mapper(path: str | Path, dims: tuple[int, ...] | None = None) -> DeltaM
     ``dims`` are the ``StyleLayout.dims`` of its generator; by default those of the StyleGAN2 that it fits. Raises
     ``ValueError`` if the file is missing or damaged, or the mapper does not fit; the widths of both are named.
     """
-    if Path(path).suffix == ".safetensors":
+    if _ours(path):
         return DeltaMapper.load(path)
     with opened(path) as file:
-        if not isinstance(file.data, dict):
-            raise RefusedError(f"is no DeltaEdit mapper but a {type(file.data).__name__}")
-        state = released.to_ours(file.tensors(file.data))
+        at = file.at(released.MARKER)
+        if at is None:
+            raise RefusedError(f"is no DeltaEdit mapper, of which it has no {released.MARKER}")
+        state = released.to_ours(file.tensors(file.below(at)))
         config = released.config(state, dims)
         standard = {"s_mean": torch.zeros(sum(config.dims)), "s_std": torch.ones(sum(config.dims))}
         return fill(lambda: DeltaMapper(config), state | standard, "DeltaEdit mapper")
@@ -93,12 +101,14 @@ def load_relevance(path: str | Path) -> Tensor:
     """
     if Path(path).suffix == ".safetensors":
         return _our_relevance(path)
+    if (other := other_kind_of(path)) and other != ARRAY:
+        raise ValueError(f"{path} {other}: it was not read.")
     try:
         array = np.lib.format.open_memmap(path, mode="r")  # mapped: what its head promises must be there; no pickles
     except FileNotFoundError:
         raise ValueError(f"there is no file {path}: check the path, or download it first.") from None
-    except Exception as error:  # a damaged file can make anything fail
-        raise ValueError(f"{path} is damaged, or no array of NumPy's ({error}): it was not read.") from None
+    except Exception:  # a damaged file can make anything fail
+        raise ValueError(f"{path} is damaged, or no array of NumPy's: it was not read.") from None
     if array.ndim != 2 or array.dtype.kind != "f":
         raise ValueError(f"{path} must hold a matrix (S, D) of floats. Got {array.dtype} of shape {array.shape}.")
     matrix = torch.from_numpy(array.astype(np.float32))
@@ -112,7 +122,7 @@ def load_encoder(path: str | Path) -> Encoder | E4E:
 
     Raises ``ValueError`` if the file is missing or damaged, or holds another kind of encoder, which is named.
     """
-    if Path(path).suffix == ".safetensors":
+    if _ours(path):
         return load_our_encoder(path)
     with opened(path) as file:
         state, config = e4e.read(file)
@@ -135,13 +145,21 @@ def trained_on(path: str | Path) -> str:
         return name[:50] if isinstance(name, str) else ""
 
 
+def _ours(path: str | Path) -> bool:
+    """Whether a file is one of ours, or would be if it were there and whole."""
+    return Path(path).suffix == ".safetensors" and not (Path(path).is_file() and of_others(path))
+
+
 def _our_relevance(path: str | Path) -> Tensor:
     tensors, about = read_tensors(path)
     if "relevance" not in tensors:
         raise ValueError(f"{path} holds no relevance but {sorted(tensors)[:3]}: check the path.")
     if not about.get("finished", True):
         raise ValueError(f"{path} holds an unfinished estimate: call estimate_relevance with it once more.")
-    return tensors["relevance"].float()
+    matrix = tensors["relevance"].float()
+    if matrix.ndim != 2 or not matrix.isfinite().all():
+        raise ValueError(f"{path} must hold a matrix (S, D) of finite numbers. Got shape {tuple(matrix.shape)}.")
+    return matrix
 
 
 def _generator(state: State, mapping_lr_mul: float = 0.01) -> Generator:

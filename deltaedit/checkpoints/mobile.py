@@ -13,12 +13,12 @@ from typing import Any
 
 import torch
 
-from deltaedit.checkpoints.containers import Checkpoint, refusing
 from deltaedit.checkpoints.networks import WIDEST, State, fill
 from deltaedit.checkpoints.openvino import Graph
-from deltaedit.checkpoints.pickles import RefusedError
 from deltaedit.mobilestylegan import MobileConfig, MobileStyleGAN
 from deltaedit.style_space import sample_w
+from deltaedit.untrusted.containers import Checkpoint, refusing
+from deltaedit.untrusted.pickles import RefusedError
 
 SYNTHESIS, MAPPING = "SynthesisNetwork.xml", "MappingNetwork.xml"
 _OPS = (

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-import torch
 from torch import Tensor
 
-from deltaedit.checkpoints.pickles import RefusedError
 from deltaedit.files import Module
+from deltaedit.untrusted.fitting import misfit, planned
+from deltaedit.untrusted.pickles import RefusedError
 
 State = dict[str, Tensor]
 WIDEST = 4096  # the published networks have 512
@@ -20,14 +20,9 @@ def fill(build: Callable[[], Module], state: Mapping[str, Tensor], what: str) ->
     ``build`` is called where tensors have shapes but no memory; ``what`` the network is, is for the error. Raises
     ``RefusedError`` if one is missing, or of another shape; it names both.
     """
-    with torch.device("meta"):
-        module = build()
+    module = planned(build, len(state))
     wanted = module.state_dict()
-    if missing := [name for name in wanted if name not in state]:
-        raise RefusedError(f"is no {what}: it lacks {missing[0]}")
-    for name, tensor in wanted.items():
-        if state[name].shape != tensor.shape or state[name].is_floating_point() != tensor.is_floating_point():
-            got, fits = (f"{tuple(t.shape)} of {str(t.dtype)[6:]}" for t in (state[name], tensor))
-            raise RefusedError(f"is no {what}: {name} is {got}, where that has {fits}")
+    if reason := misfit(wanted, state):
+        raise RefusedError(f"is no {what}: {reason}")
     module.load_state_dict({name: state[name].to(tensor.dtype) for name, tensor in wanted.items()}, assign=True)
     return module.eval()

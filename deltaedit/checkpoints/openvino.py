@@ -18,7 +18,7 @@ from xml.parsers import expat
 import torch
 from torch import Tensor
 
-from deltaedit.checkpoints.pickles import RefusedError
+from deltaedit.untrusted.pickles import RefusedError
 
 LONGEST = {".xml": 8 << 20, ".bin": 256 << 20}  # bytes of a file; those of MobileStyleGAN have .4 and 32 million
 DTYPES = {"f32": torch.float32, "i32": torch.int32, "i64": torch.int64}

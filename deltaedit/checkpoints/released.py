@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 
 from deltaedit.checkpoints.networks import State
-from deltaedit.checkpoints.pickles import RefusedError
 from deltaedit.mapper import MapperConfig
 from deltaedit.style_space import StyleLayout
 from deltaedit.stylegan2 import GeneratorConfig
+from deltaedit.untrusted.pickles import RefusedError
 
 _MODULES = {"sm": "style", "cm": "condition", "fm": "fusion"}
+MARKER = "fm_coarse.mapping.0.weight"  # every mapper has one
 _GROUPS = ("coarse", "medium", "fine")
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deltaedit.checkpoints.pickles import RefusedError
+from deltaedit.untrusted.pickles import RefusedError
 
 LARGEST_MANIFEST = 4 << 20  # bytes; that of a published network of 100 layers takes 20 kB
 LARGEST = 1 << 30  # bytes of all shards

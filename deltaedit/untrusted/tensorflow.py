@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from deltaedit.checkpoints.pickles import RefusedError
+from deltaedit.untrusted.pickles import RefusedError
 
 FOR_PYTORCH = {
     "metfaces": "stylegan2-metfaces-1024x1024.pkl",

@@ -1,0 +1,1 @@
+"""Reading files that nobody vouches for: what they are, and what lies in them; nothing that they bring is run."""
