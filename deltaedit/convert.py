@@ -167,7 +167,7 @@ def main(argv: list[str] | None = None) -> None:
         card, why = card_of(folder, *(arguments[part] for part in ("encoder", "generator", "mapper")))
         card = convert(folder, **arguments, domain=replace(card, **said))
     except (ValueError, OSError, ImportError) as error:
-        refuse(error)
+        refuse(error, status=1)  # what it is given is files
     why |= dict.fromkeys(said, "as told")
     about = f"neutral prompt {card.neutral!r} ({why['neutral']}) and align {str(card.align).lower()} ({why['align']})"
     print(f"{folder / CARD} has {about}: --neutral, and --align or --no-align, change that.")

@@ -110,11 +110,11 @@ def seed_number(text: str) -> int:
     return count(text, "seed")
 
 
-def refuse(reason: object) -> NoReturn:
-    """End a command whose input is refused: one sentence, and the exit status 2."""
+def refuse(reason: object, status: int = 2) -> NoReturn:
+    """End a command whose input is refused: one sentence, and an exit status, 1 where it is a file that is at fault."""
     print(reason, file=sys.stderr)
     stop = SystemExit(str(reason))
-    stop.code = 2
+    stop.code = status
     raise stop
 
 
