@@ -125,15 +125,18 @@ def zero_shot(clip: ClipEncoder, feature: Tensor, looks: list[Look]) -> dict[str
     return {name: found[name] for name in ATTRIBUTES if name in found}
 
 
-def wordings(clip: ClipEncoder) -> float:
-    """On what share of wordings that no caption used CLIP points first of all where the attribute's prompts do."""
+def wordings(clip: ClipEncoder, among: int = 1) -> float:
+    """On what share of wordings that no caption used CLIP points most of all where the attribute's prompts do.
+
+    Or more than to all attributes but ``among - 1``.
+    """
     points = directions(clip)
     names, neutral = list(points), clip.text_feature("person")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that these words are new is the point
         asked = [(clip.text_feature(text) - neutral, name) for text, name in WORDINGS if name in points]
     whole = torch.stack(list(points.values()))
-    return sum(names[int((whole @ delta).argmax())] == name for delta, name in asked) / len(asked)
+    return sum(names.index(name) in (whole @ delta).topk(among).indices for delta, name in asked) / len(asked)
 
 
 def make_clip(
@@ -173,6 +176,7 @@ def make_clip(
     clip.save(out / CLIP)
     clip = ClipEncoder.load(out / CLIP, device, sentences=sentences)
     measured: dict[str, Any] = {"wordings": round(wordings(clip), 4), "wordings_asked": len(WORDINGS)}
+    measured["wordings_first_three"] = round(wordings(clip, 3), 4)
     if judged:
         images = as_image(pool.rows(kept_out, "picture")).split(BATCH)
         with torch.inference_mode():
