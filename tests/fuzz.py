@@ -469,12 +469,12 @@ def run(names: list[str], count: int, seed: int = 0, first: int = 0) -> dict[str
         with tempfile.TemporaryDirectory() as root:
             command = [sys.executable, __file__, "--worker", json.dumps([names, todo, count, seed, root])]
             pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-            process = subprocess.Popen(command, text=True, env=environment, **pipes)
-            for line in process.stdout:
-                last = json.loads(line)
-                if len(last) == 4:
-                    note(*last)
-            said, code = process.stderr.read(), process.wait()
+            with subprocess.Popen(command, text=True, env=environment, **pipes) as process:
+                for line in process.stdout:
+                    last = json.loads(line)
+                    if len(last) == 4:
+                        note(*last)
+                said, code = process.stderr.read(), process.wait()
         if code == 0:
             break
         if last is None or len(last) == 4:

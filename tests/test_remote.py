@@ -247,7 +247,7 @@ def test_without_a_home_nothing_is_here_and_one_sentence_says_what_to_do(place, 
     def nobody(uid):
         raise KeyError(uid)
 
-    for name in ("HOME", "DELTAEDIT_CACHE", "XDG_CACHE_HOME"):
+    for name in ("HOME", "DELTAEDIT_CACHE", "DELTAEDIT_DATA", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     if place is not None:
         monkeypatch.setenv("DELTAEDIT_CACHE", place)
@@ -265,6 +265,7 @@ def test_a_cache_of_somebody_else_is_no_cache(monkeypatch, tmp_path):
     (tmp_path / YUNET.name).write_bytes(b"network")
     tmp_path.chmod(0o700)
     monkeypatch.setenv("DELTAEDIT_CACHE", str(tmp_path))
+    monkeypatch.delenv("DELTAEDIT_DATA", raising=False)
     assert kept(YUNET)
     os.seteuid(54321)
     try:

@@ -160,7 +160,7 @@ def test_what_is_wrong_is_said_before_anything_is_drawn(whole, parts, tmp_path, 
         ({"clip": "clip.safetensors", "domain": "elsewhere"}, "there is no domain '.*elsewhere'"),
         ({"clip": "tiny-clap:weights.pt"}, "open_clip knows no model 'tiny-clap'"),
         ({"clip": "tiny-clip:openai"}, "neither a file nor weights for tiny-clip"),
-        ({"clip": f"tiny-clip:{tmp_path / 'cut.pt'}"}, "cut.pt holds no weights for tiny-clip"),
+        ({"clip": f"tiny-clip:{tmp_path / 'cut.pt'}"}, "cut.pt is a text, not a checkpoint"),
         ({"clip": "nowhere"}, "must be a name and a tag, such as 'ViT-B-32:openai'"),
         ({"clip": "style/generator.safetensors"}, "holds no CLIP but 'stylegan2'"),
     ):

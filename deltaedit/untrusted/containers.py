@@ -146,7 +146,7 @@ class Checkpoint:
 
     @property
     def kind(self) -> str:
-        """What it holds as a whole: the name of its class."""
+        """The name of the class of what it holds as a whole."""
         return _class(self.data) if isinstance(self.data, Record) else type(self.data).__name__
 
     @cached_property
