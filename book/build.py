@@ -574,7 +574,7 @@ def is_drawing(png: bytes) -> bool:
 def as_webp(png: bytes) -> bytes:
     """A picture at a fraction of its bytes: drawings exactly, photos and the like as good as."""
     image, file = Image.open(io.BytesIO(png)), io.BytesIO()
-    image.save(file, "WEBP", **({"lossless": True} if is_drawing(png) else {"quality": 80}))
+    image.save(file, "WEBP", **({"lossless": True} if is_drawing(png) else {"quality": 74}))
     return file.getvalue()
 
 
