@@ -13,7 +13,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -62,6 +62,7 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "beard": ("man with a beard",),
 }
 """What there are published directions for, and the prompts that are asked."""
+PARTS = ("directions", "styleclip", "network")
 PROMPTS = (
     *("smiling face", "old face", "face with glasses", "man with a beard"),
     *("face with blond hair", "woman with red lipstick"),
@@ -159,8 +160,9 @@ def compare(
     steps: int = 30,
     batches: int = 30,
     network: DeltaMapper | None = None,
+    only: Collection[str] = PARTS,
 ) -> Judged:
-    """All comparisons, what is in ``runs`` read: «directions» by attribute, «styleclip», and «network» if there is one.
+    """Comparisons, what is in ``runs`` read: «directions» by attribute, «styleclip», and «network» if there is one.
 
     Args:
         editor: of faces.
@@ -169,6 +171,7 @@ def compare(
         n_dear: faces for each of ``PROMPTS``; half as many are tuned on. Each takes ``steps`` of descent.
         batches: of two pictures, for each prompt's latent mapper.
         network: a mapper of the same CLIP's features, which decides itself how long its edits are.
+        only: some of ``PARTS``.
     """
     editor, goals = editor.at(SIZE), {goal.prompt: goal for goal in judge.goals}
     knobs = (THRESHOLDS, RELEVANT, LAYERS, L2, L2_MAPPER, STRENGTHS, AROUND, PROMPTS, ATTRIBUTES)
@@ -197,14 +200,17 @@ def compare(
         methods = {"DeltaEdit": ours(editor), "network": ours(theirs)}
         return held(list(goals), math.ceil(n_tuned / 8), math.ceil(n / 10), methods)
 
-    directions = {
-        name: kept(runs / f"directions-{name}-{sizes}.json", partial(one, name))
-        for name in ATTRIBUTES
-        if published(editor, name)
-    }
-    dear = kept(runs / f"styleclip-{sizes}.json", three)
-    found = {"directions": directions, "styleclip": {**dear, "steps": steps, "batches": batches}}
-    if network is not None:
+    found: Judged = {}
+    if "directions" in only:
+        found["directions"] = {
+            name: kept(runs / f"directions-{name}-{sizes}.json", partial(one, name))
+            for name in ATTRIBUTES
+            if published(editor, name)
+        }
+    if "styleclip" in only:
+        dear = kept(runs / f"styleclip-{sizes}.json", three)
+        found["styleclip"] = {**dear, "steps": steps, "batches": batches}
+    if "network" in only and network is not None:
         found["network"] = kept(runs / f"network-{sizes}-{fingerprint(network.state_dict())}.json", other)
     return found
 
@@ -253,17 +259,20 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("figures/methods_faces.json"))
     parser.add_argument("--faces", type=int, default=60, help="that are compared, for each attribute")
     parser.add_argument("--network", type=Path, help="a mapper to compare with, of `train domain --network`")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="some of the comparisons")
     arguments = parser.parse_args(argv)
     start, weights = time.perf_counter(), domains.weights(arguments.domain)
     try:
         editor = Editor.from_pretrained(arguments.domain)
         network = arguments.network and DeltaMapper.load(arguments.network)
-        found = compare(editor, FaceJudge.load(), arguments.runs / weights, arguments.faces, network=network)
+        given = {"n": arguments.faces, "network": network, "only": arguments.only}
+        found = compare(editor, FaceJudge.load(), arguments.runs / weights, **given)
     except (ValueError, FileNotFoundError) as error:
         sys.exit(str(error))
-    if not found["directions"]:
+    if "directions" in arguments.only and not found["directions"]:
         sys.exit("the published directions are not here: set DELTAEDIT_DATA to where they are.")
-    found["less"] = {f"{100 * level:g} %": less(found["directions"], level) for level in LEVELS}
+    directions = found.setdefault("directions", {})
+    found["less"] = {f"{100 * level:g} %": less(directions, level) for level in LEVELS}
     seconds = round(time.perf_counter() - start, 1)
     write_record(arguments.out, found, seed=COMPARED, seconds=seconds, domain=arguments.domain, weights=weights)
     print(json.dumps(found["less"], indent=1))
