@@ -28,6 +28,7 @@ import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -172,7 +173,7 @@ def _changed(value: Any, rng: random.Random) -> Any:
         places += [(inner, key) for key in keys]
         waiting += [inner[key] for key in keys]
     if not places or rng.random() < 0.03:
-        return rng.choice(STRANGE)
+        return deepcopy(rng.choice(STRANGE))
     inside, key = rng.choice(places)
     match rng.randrange(6):
         case 0:
@@ -187,7 +188,7 @@ def _changed(value: Any, rng: random.Random) -> Any:
         case 4 if isinstance(inside[key], str):
             inside[key] = _bytes(inside[key].encode(), rng, "", text=True).decode("utf-8", "replace")
         case _:
-            inside[key] = rng.choice(STRANGE)
+            inside[key] = deepcopy(rng.choice(STRANGE))  # or a list changed later holds itself
     return value
 
 
