@@ -13,6 +13,7 @@ import torch
 from deltaedit import checkpoints
 from deltaedit.devices import find_device
 from deltaedit.domain import CARD, CLIP, GENERATOR, Domain
+from deltaedit.domain import MAPPER as MAPPER  # by these names the files of a folder that was found are asked for
 from deltaedit.download import COMPLETED, PUBLISHED, prepare
 from deltaedit.packages import provide
 from deltaedit.sentences import SENTENCES

@@ -10,11 +10,13 @@ import shutil
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -25,6 +27,7 @@ from deltaedit.untrusted.fitting import Module, misfit, planned
 from deltaedit.untrusted.kinds import other_kind_of
 
 ASIDE = ".deltaedit"  # how folders end in which files are written aside
+CHECKSUMS = "crc32"  # where in a file's metadata the checksums of its tensors are
 FORSAKEN = 3600  # seconds in which nothing was written aside: whoever began it was killed
 
 
@@ -149,12 +152,14 @@ def write_tensors(
 ) -> None:
     """Write tensors and JSON-serialisable ``metadata`` to one safetensors file, whole or not at all.
 
-    With ``half``, floating-point tensors are stored in half precision, at half the size.
+    With ``half``, floating-point tensors are stored in half precision, at half the size. A checksum of each tensor goes
+    with them, for safetensors has none: bytes that a disk lost would be numbers like others.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     if half:
         tensors = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
-    write_whole(path, lambda p: save_file(tensors, p, {"deltaedit": json.dumps(metadata)}))
+    about = {"deltaedit": json.dumps(metadata), CHECKSUMS: json.dumps({name: _crc(x) for name, x in tensors.items()})}
+    write_whole(path, lambda p: save_file(tensors, p, about))
 
 
 def read_tensors(path: str | Path, only: Collection[str] = ()) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -174,13 +179,22 @@ def read_tensors(path: str | Path, only: Collection[str] = ()) -> tuple[dict[str
                 raise KeyError("deltaedit")
             if lacks := set(only) - set(file.keys()):
                 raise ValueError(lacks)
-            return {name: file.get_tensor(name) for name in only or file.keys()}, metadata
+            tensors = {name: file.get_tensor(name) for name in only or file.keys()}
+            known = json.loads(file.metadata().get(CHECKSUMS, "{}"))  # files of before have none
+            if any(name in known and _crc(tensor) != known[name] for name, tensor in tensors.items()):
+                raise ValueError(CHECKSUMS)
+            return tensors, metadata
     except KeyError:
         raise ValueError(f"{path} is a safetensors file, but was not written by deltaedit.") from None
-    except (SafetensorError, OSError, ValueError, RecursionError, OverflowError):
+    except (SafetensorError, OSError, ValueError, TypeError, RecursionError, OverflowError):
         raise ValueError(
             f"{path} is damaged or no safetensors file: delete it, then download or make it again."
         ) from None
+
+
+def _crc(tensor: Tensor) -> int:
+    """Of a tensor's bytes."""
+    return zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy())
 
 
 def read_module(path: str | Path, build: Callable[[dict[str, Any]], Module]) -> Module:

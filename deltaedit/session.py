@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from deltaedit.editor import Direction, Edit, Editor, Latent
-from deltaedit.files import write_whole
+from deltaedit.files import locked, write_whole
 from deltaedit.pictures import to_pil
 from deltaedit.recipes import Recipe
 
@@ -278,12 +278,13 @@ class Session:
         edit, folder = self.edit(state), Path(folder)
         what = edit.latent.source.get("seed", "picture")
         words = re.sub(r"\W+", "-", f"{edit.editor.domain.name} {what} {' '.join(edit.prompts)}").strip("-")[:60]
-        for k in count(1):
-            png, recipe = (folder / f"{words}{f'-{k}' * (k > 1)}{kind}" for kind in (".png", ".json"))
-            if not png.exists() and not recipe.exists():
-                break
-        write_whole(png, lambda path: edit.image.save(path, "PNG"))
-        write_whole(recipe, lambda path: path.write_text(edit.to_json() + "\n", encoding="utf-8"))
+        with locked(folder / "deltaedit"):  # of two who save at once each finds a name of its own
+            for k in count(1):
+                png, recipe = (folder / f"{words}{f'-{k}' * (k > 1)}{kind}" for kind in (".png", ".json"))
+                if not png.exists() and not recipe.exists():
+                    break
+            write_whole(png, lambda path: edit.image.save(path, "PNG"))
+            write_whole(recipe, lambda path: path.write_text(edit.to_json() + "\n", encoding="utf-8"))
         return png, recipe
 
     @torch.no_grad()

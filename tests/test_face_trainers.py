@@ -369,6 +369,16 @@ def test_all_parts_one_after_the_other(generator, sentences, tmp_path, monkeypat
     assert card["recipe"]["steps"] == 8
     assert card["data"].startswith("964 faces")
 
+    before = read_tensors(out / CLIP)[0]
+    for _ in range(2):
+        train.make_head(pool, labels, looks, tmp_path, out, sentences, HeadTraining(steps=2))
+    changed = [name for name, x in read_tensors(out / CLIP)[0].items() if not x.equal(before[name])]
+    assert changed
+    assert all(name.startswith("text.") for name in changed), "the picture tower stays"
+    card = json.loads((out / "clip.card.json").read_text())
+    assert card["data"].count("text head anew") == 1
+    assert (card["recipe"]["steps"], card["recipe"]["head"]["steps"]) == (8, 2)
+
     recipe = MapperTraining(steps=5, batch_size=16, mapper=MapperConfig(hidden=8))
     train.make_domain(pool, generator, tmp_path, out, sentences, recipe)
     assert DeltaMapper.load(out / MAPPER).layout.dims == generator.layout.dims

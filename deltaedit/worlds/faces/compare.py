@@ -38,6 +38,7 @@ from deltaedit.effects import MEASURES, Entry, Method, Witness, contest
 from deltaedit.files import fingerprint, write_json
 from deltaedit.mapper import DeltaMapper
 from deltaedit.metrics import measured
+from deltaedit.parameters import refuse
 from deltaedit.record import digest, write_record
 from deltaedit.worlds.faces.judge import FaceGoal, FaceJudge
 from deltaedit.worlds.faces.networks import SAME_PERSON
@@ -268,7 +269,7 @@ def main(argv: list[str] | None = None) -> None:
         given = {"n": arguments.faces, "network": network, "only": arguments.only}
         found = compare(editor, FaceJudge.load(), arguments.runs / weights, **given)
     except (ValueError, FileNotFoundError) as error:
-        sys.exit(str(error))
+        refuse(error)
     if "directions" in arguments.only and not found["directions"]:
         sys.exit("the published directions are not here: set DELTAEDIT_DATA to where they are.")
     directions = found.setdefault("directions", {})

@@ -9,7 +9,6 @@ or 0.10.21 with an older numpy.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from deltaedit.files import write_tensors
+from deltaedit.parameters import refuse
 from deltaedit.remote import RemoteFile, fetch
 from deltaedit.worlds.faces.colours import hsv, lab
 from deltaedit.worlds.faces.pool import FacePool
@@ -211,7 +211,7 @@ def main(argv: list[str] | None = None) -> None:
     try:
         measure_pool(FacePool.open(arguments.pool), lambda: landmarker(arguments.download))
     except (ImportError, OSError, ValueError) as error:
-        sys.exit(str(error))
+        refuse(error)
 
 
 if __name__ == "__main__":

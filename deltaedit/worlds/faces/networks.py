@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deltaedit.checkpoints.networks import State, fill
-from deltaedit.checkpoints.pickles import RefusedError
 from deltaedit.checkpoints.tfjs import Weight
+from deltaedit.untrusted.pickles import RefusedError
 
 MEAN = (122.782, 117.001, 104.298)  # of red, green and blue, from 0 to 255
 EXPRESSIONS = ("neutral", "happy", "sad", "angry", "fearful", "disgusted", "surprised")

@@ -13,13 +13,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from filelock import FileLock
 from torch import Tensor
 from tqdm import tqdm
 
 from deltaedit.devices import drawing_dtype
 from deltaedit.features import MANIFEST, SHARD, shard_latents
-from deltaedit.files import read_tensors, refuse_other_run, write_json, write_tensors
+from deltaedit.files import locked, read_tensors, refuse_other_run, write_json, write_tensors
 from deltaedit.mobilestylegan import MobileStyleGAN
 from deltaedit.worlds.faces.labels import SEED, TRUNCATION
 
@@ -157,8 +156,7 @@ def draw_pool(
     """
     sketch, folder = Sketch(generator, size), Path(folder)
     manifest = {"generator": generator.fingerprint(), "seed": seed, "truncation": truncation, "size": size}
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".lock"):
+    with locked(folder / MANIFEST):
         if (folder / MANIFEST).exists():
             refuse_other_run(folder, FacePool.open(folder).manifest, manifest)
         write_json(folder / MANIFEST, manifest)

@@ -8,7 +8,6 @@ sentence encoder are others'; they come by ``python -m deltaedit.download faces`
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -29,10 +28,11 @@ from deltaedit.domain import CLIP, ENCODER, GENERATOR, MAPPER, RELEVANCE, Domain
 from deltaedit.download import MINILM, MOBILESTYLEGAN
 from deltaedit.editor import Editor
 from deltaedit.features import SHARD, extract_features
-from deltaedit.files import read_tensors, write_tensors
+from deltaedit.files import read_json, read_tensors, write_json, write_tensors
 from deltaedit.mapper import MapperConfig
 from deltaedit.mobilestylegan import MobileStyleGAN
 from deltaedit.packages import provide
+from deltaedit.parameters import refuse
 from deltaedit.pictures import average
 from deltaedit.record import digest
 from deltaedit.relevance import estimate_relevance
@@ -51,6 +51,7 @@ from deltaedit.worlds.faces.words import ATTRIBUTES, PROMPTS, WORDINGS
 from deltaedit.worlds.train import rounded, write_card
 
 PARTS = ("pool", "labels", "clip", "domain", "encoder", "measure")
+HEAD = "head"  # the text head alone: not of «all», for «clip» trains it as well
 SHARDS = 31  # of 1024 faces
 WEIGHTS = Path(__file__).parent / "weights"
 CPU = torch.device("cpu")
@@ -156,46 +157,91 @@ def make_clip(
 
     With ``go_on`` it begins with the weights that are in ``out``.
     """
-    size, longest = model["vision_cfg"]["image_size"], model["text_cfg"]["context_length"]
-    embedded = embed_captions(labels, sentences, runs / "captions", config.seed, device, longest)
-    parts = [halved(pool.read(shard, "picture")).split(256) for shard in range(pool.shards)]
-    picture = torch.cat([average(part.float(), size).round().byte() for part in chain(*parts)])
-    judged = [look for look in first(looks, "judge") if look.number < len(pool)]
-    kept_out = [look.number for look in judged]
+    embedded = embed_captions(labels, sentences, runs / "captions", config.seed, device, longest_of(model))
+    judged = [look.number for look in first(looks, "judge") if look.number < len(pool)]
     start = ClipEncoder.load(out / CLIP, device, sentences=sentences) if go_on else None
-    given = {"held_out": kept_out, "model": model, "start": start, "device": device}
+    given = {"held_out": judged, "model": model, "start": start, "device": device}
+    picture = seen_by(pool, model)
     clip, log = train_clip(picture, labels, embedded, sentences, runs / "clip", config, **given)
     kept = torch.ones(len(picture), dtype=torch.bool)
-    kept[kept_out] = False
-    visual, known = clip.model.visual, labels[kept].to(device)
-    with torch.no_grad():
-        parts = picture[kept].split(BATCH)
-        seen = torch.cat([visual(clip.preprocess(as_image(part).to(device))).float() for part in parts])
-    feature = even_out(visual, seen, known)
-    train_head(clip.model.text, clip.tokenizer, feature, known, embedded[kept].to(device), head)
+    kept[judged] = False
+    feature = even_out(clip.model.visual, looked_at(clip, picture[kept]), labels[kept].to(device))
+    train_head(clip.model.text, clip.tokenizer, feature, labels[kept].to(device), embedded[kept].to(device), head)
     clip.save(out / CLIP)
-    clip = ClipEncoder.load(out / CLIP, device, sentences=sentences)
-    measured: dict[str, Any] = {"wordings": round(wordings(clip), 4), "wordings_asked": len(WORDINGS)}
-    measured["wordings_first_three"] = round(wordings(clip, 3), 4)
-    if judged:
-        images = as_image(pool.rows(kept_out, "picture")).split(BATCH)
-        with torch.inference_mode():
-            feature = torch.cat([clip.encode_image(image.to(device)) for image in images])
-        shots = zero_shot(clip, feature, judged)
-        measured |= {"zero_shot": rounded(shots), "zero_shot_mean": round(sum(shots.values()) / max(1, len(shots)), 4)}
-        measured["held_out_faces"] = len(judged)
-    seen = f"faces seen: {config.steps * config.batch_size}"
     write_card(
         out,
         "clip",
         device,
         log,
-        data=f"{len(pool) - len(judged)} faces, {embedded.shape[1]} captions each; {seen}",
+        data=f"{len(feature)} faces, {embedded.shape[1]} captions each; faces seen: {config.steps * config.batch_size}",
         objective="contrastive, and attributes asked of the picture's feature; then this is evened out, and the text "
         "head alone is trained towards the partial effect of each attribute; the sentence encoder is locked",
         recipe=asdict(config) | {"model": model, "head": asdict(head)},
-        measured=measured,
+        measured=told_by(ClipEncoder.load(out / CLIP, device, sentences=sentences), pool, looks),
     )
+
+
+def make_head(
+    pool: FacePool,
+    labels: Tensor,
+    looks: list[Look],
+    runs: Path,
+    out: Path,
+    sentences: Path,
+    head: HeadTraining = HeadTraining(),
+    device: torch.device = CPU,
+) -> None:
+    """Train the text head of the CLIP in ``out`` anew, on all faces but the judge's; its picture tower stays.
+
+    What is on its card of the picture tower stays as well. What was made of image features alone, the mapper and the
+    relevance matrix, fits as before.
+    """
+    clip = ClipEncoder.load(out / CLIP, device, sentences=sentences)
+    embedded = embed_captions(labels, sentences, runs / "captions", head.seed, device, longest_of(clip.config))
+    kept = torch.ones(len(pool), dtype=torch.bool)
+    kept[[look.number for look in first(looks, "judge") if look.number < len(pool)]] = False
+    feature = F.normalize(looked_at(clip, seen_by(pool, clip.config)[kept]), dim=1)
+    train_head(clip.model.text, clip.tokenizer, feature, labels[kept].to(device), embedded[kept].to(device), head)
+    clip.save(out / CLIP)
+    card = read_json(out / "clip.card.json")
+    data = f"{card['data'].partition('; then the text head')[0]}; then the text head anew, on {len(feature)} faces"
+    card |= {"data": data, "recipe": card["recipe"] | {"head": asdict(head)}}
+    card["measured"] = told_by(ClipEncoder.load(out / CLIP, device, sentences=sentences), pool, looks)
+    write_json(out / "clip.card.json", card)
+
+
+def longest_of(model: dict[str, Any]) -> int:
+    """Tokens that the text tower of a configuration reads."""
+    return model["text_cfg"]["context_length"]
+
+
+def seen_by(pool: FacePool, model: dict[str, Any]) -> Tensor:
+    """The pictures of a pool, bytes, of the size that a configuration's picture tower takes."""
+    size = model["vision_cfg"]["image_size"]
+    parts = [halved(pool.read(shard, "picture")).split(256) for shard in range(pool.shards)]
+    return torch.cat([average(part.float(), size).round().byte() for part in chain(*parts)])
+
+
+@torch.no_grad()
+def looked_at(clip: ClipEncoder, picture: Tensor) -> Tensor:
+    """What a picture tower says of pictures (n, 3, H, W), bytes: (n, D), not yet unit vectors."""
+    visual, device = clip.model.visual, clip.model.logit_scale.device
+    return torch.cat([visual(clip.preprocess(as_image(part).to(device))).float() for part in picture.split(BATCH)])
+
+
+def told_by(clip: ClipEncoder, pool: FacePool, looks: list[Look]) -> dict[str, Any]:
+    """What a CLIP's card says that it knows: wordings, and the labels of those of the judge's faces that are here."""
+    measured: dict[str, Any] = {"wordings": round(wordings(clip), 4), "wordings_asked": len(WORDINGS)}
+    measured["wordings_first_three"] = round(wordings(clip, 3), 4)
+    if judged := [look for look in first(looks, "judge") if look.number < len(pool)]:
+        images = as_image(pool.rows([look.number for look in judged], "picture")).split(BATCH)
+        device = clip.model.logit_scale.device
+        with torch.inference_mode():
+            feature = torch.cat([clip.encode_image(image.to(device)) for image in images])
+        shots = zero_shot(clip, feature, judged)
+        measured |= {"zero_shot": rounded(shots), "zero_shot_mean": round(sum(shots.values()) / max(1, len(shots)), 4)}
+        measured["held_out_faces"] = len(judged)
+    return measured
 
 
 def make_domain(
@@ -293,7 +339,7 @@ def main(argv: list[str] | None = None) -> None:
         prog="python -m deltaedit.worlds.faces.train", description=__doc__.partition("\n")[0]
     )
     parser.add_argument(
-        "part", choices=("all", *PARTS), help="what to make; it needs what stands before it in this list"
+        "part", choices=("all", *PARTS, HEAD), help="what to make; it needs what stands before it; head: CLIP's alone"
     )
     parser.add_argument("--runs", type=Path, default=Path("runs/faces"), help="faces, labels and checkpoints")
     parser.add_argument("--out", type=Path, default=WEIGHTS, help="where the weights go; what ships by default")
@@ -312,13 +358,15 @@ def main(argv: list[str] | None = None) -> None:
         looks = read()
         if parts != ("measure",):
             pool = draw_pool(generator, arguments.shards, runs / "pool")
-        if {"labels", "clip"} & set(parts):
+        if {"labels", "clip", HEAD} & set(parts):
             labels = make_labels(pool, runs, out, looks, partial(landmarker, arguments.download))
-        if {"clip", "domain"} & set(parts):
+        if {"clip", HEAD, "domain"} & set(parts):
             sentences = provide(MINILM, "faces", arguments.download)
         if "clip" in parts:
             config = FaceClipTraining(steps=arguments.steps)
             make_clip(pool, labels, looks, runs, out, sentences, config, go_on=arguments.go_on, device=device)
+        if HEAD in parts:
+            make_head(pool, labels, looks, runs, out, sentences, device=device)
         if "domain" in parts:
             make_domain(pool, generator, runs, out, sentences, RECIPE if arguments.network else None, device)
         if "encoder" in parts:
@@ -326,7 +374,7 @@ def main(argv: list[str] | None = None) -> None:
         if "measure" in parts:
             make_edits(generator, runs, out, device)
     except (ImportError, ValueError, FloatingPointError, OSError) as error:
-        sys.exit(str(error))
+        refuse(error)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ encoder says of it, is taught as well, as far as it is likely.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -50,6 +50,8 @@ NATURE = {
 }
 """What changes with an attribute by nature: hair greys with age."""
 OTHERS = {"man": "woman", "woman": "man"}
+UNDONE = {name: tuple(one for one in along if one not in OTHERS) for name, along in NATURE.items()}
+"""The same where an attribute is denied: who grows a beard is a man, who shaves stays one."""
 BROAD = ("{}", "a photo of a face, {}", "face with {}")  # forms that common words are taught in
 COMMON = 8000  # words of the vocabulary that are taught; they stand in it by how often they are used
 INNER, DIRECT = 14.0, 4.0
@@ -95,13 +97,13 @@ def partial_effects(feature: Tensor, labels: Tensor, ridge: float = 20.0) -> Ten
     return torch.linalg.solve(x.T @ x + ridge * torch.eye(x.shape[1]).to(x), x.T @ y)
 
 
-def pointed(feature: Tensor, labels: Tensor) -> Tensor:
-    """Where the words for each attribute shall point, (A, D), unit norm: partial effects, and what is in ``NATURE``.
+def pointed(feature: Tensor, labels: Tensor, nature: Mapping[str, Sequence[str]] = NATURE) -> Tensor:
+    """Where the words for each attribute shall point, (A, D), unit norm: partial effects, and what is in ``nature``.
 
     What changes with an attribute by nature is not held still while it changes: left out of the regression.
     """
     points = partial_effects(feature, labels)
-    for name, along in NATURE.items():
+    for name, along in nature.items():
         gone = {ATTRIBUTES.index(one) for one in (*along, *(OTHERS[one] for one in along if one in OTHERS))}
         kept = [k for k in range(len(ATTRIBUTES)) if k not in gone]
         own = ATTRIBUTES.index(name)
@@ -210,7 +212,7 @@ def train_head(
     rows_of = [rows for k in range(len(ATTRIBUTES)) if len(rows := (named == k).nonzero()[:, 0])]
     longest = max(map(len, rows_of))
     table = torch.stack([rows.repeat(-(-longest // len(rows)))[:longest] for rows in rows_of])
-    signed = torch.cat([points, -points])
+    signed = torch.cat([points, -pointed(feature, labels, UNDONE)])
 
     def draw(below: int, n: int) -> Tensor:
         return torch.randint(below, (n,), generator=rng, device=device)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import sys
 import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -25,12 +24,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from deltaedit.checkpoints import tfjs
-from deltaedit.checkpoints.pickles import RefusedError
 from deltaedit.checkpoints.tfjs import Weight
 from deltaedit.files import read_tensors, write_json
 from deltaedit.metrics import Interval, bootstrap
+from deltaedit.parameters import refuse
 from deltaedit.pictures import to_tensor
 from deltaedit.remote import checksum
+from deltaedit.untrusted.pickles import RefusedError
 from deltaedit.worlds.faces.judge import (
     CARD,
     COLOURS,
@@ -422,7 +422,7 @@ def main(argv: list[str] | None = None) -> None:
             write_json(arguments.out / CARD, asdict(card))
             said = f"converted {len(weights)} networks of {arguments.package.name}; fitted {len(HEADS)} heads"
     except (ValueError, OSError) as error:
-        sys.exit(str(error))
+        refuse(error)
     print(f"{said}: {arguments.out / FILE}")
 
 
