@@ -54,7 +54,15 @@ from deltaedit.record import write_record
 from deltaedit.show import DARK
 
 ROOT = Path(__file__).resolve().parents[1]
-JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
+# Jupyter Book, which ends with the build that started it: where that is killed, the next would draw beside it.
+JUPYTER_BOOK = """import os, threading, time
+def watch(parent=os.getppid()):
+    while os.getppid() == parent:
+        time.sleep(0.2)
+    os._exit(1)
+threading.Thread(target=watch, daemon=True).start()
+from jupyter_book.cli.main import main
+main()"""
 ELSEWHERE = {name: str(ROOT / "_build/quick" / name) for name in ("figures", "runs")}  # what `--quick` writes
 PUBLISHED = "figures/published"  # runs of pages that take what others publish, for who cannot get it
 JPEG, WEBP = 76, 40  # the quality of photographs and of readers' sliders in them

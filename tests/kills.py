@@ -1,7 +1,7 @@
 """Kills work at random moments and runs it again: what is lost goes into ``figures/trust.json``, under "kills".
 
-    python tests/kills.py --times 100                        every job, for some minutes
-    python tests/kills.py --times 5 --only training grid     two of them, as a rehearsal, and nothing is written
+    python tests/kills.py --times 100 --write                every job, for an hour or two
+    python tests/kills.py --times 5 --only training grid     two of them, as a rehearsal
 
 Each time a job begins in an empty folder, is killed by SIGKILL, as by a system that has no memory left, and the same
 command is run again: it must end as if nothing had been. A job runs in a process of its own, forked from one that has
@@ -34,15 +34,15 @@ from typing import Any
 import nbformat
 import torch
 from fakes import FakeClip, tiny_generator
-from nbformat.v4 import new_code_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from tqdm import tqdm
-from trust import write_trust
+from trust import TRUST, write_trust
 from web import serve
 
 from deltaedit import features
 from deltaedit.domains import weights
 from deltaedit.features import FeatureStore, extract_features
-from deltaedit.files import read_tensors, write_whole
+from deltaedit.files import read_json, read_tensors, write_whole
 from deltaedit.mapper import MapperConfig
 from deltaedit.remote import RemoteFile, fetch
 from deltaedit.training import MapperTraining, train_mapper
@@ -77,9 +77,6 @@ def download(folder: Path) -> None:
 
 def book(folder: Path) -> None:
     """Two chapters, of which the second reads what the first measured."""
-    import build  # from another folder: see Killer
-
-    build.ROOT = folder
     if not (toc := folder / "book/_toc.yml").exists():
         measure = 'write_record("../figures/first.json", {"sum": sum(range(seed, 100))}, seed=seed)'
         first = ["seed = 3", f"from deltaedit.record import write_record\n\n{measure}"]
@@ -88,7 +85,27 @@ def book(folder: Path) -> None:
         write_notebook(folder / "notebooks/01_first.ipynb", *first)
         write_notebook(folder / "notebooks/02_second.ipynb", *second, reads=["figures/first.json"])
         write_whole(toc, lambda part: part.write_text("root: notebooks/first\nchapters:\n- file: notebooks/second\n"))
-    if build.main(["--no-html", "--jobs", "1"]):
+    make(folder, "--no-html")
+
+
+def pages(folder: Path) -> None:
+    """One chapter and its page, by the book's own configuration."""
+    if not (toc := folder / "book/_toc.yml").exists():
+        for name in ("_static", "references.bib"):
+            own, there = ROOT / "book" / name, folder / "book" / name
+            shutil.copytree(own, there, dirs_exist_ok=True) if own.is_dir() else shutil.copy(own, there)
+        shutil.copy(ROOT / "_config.yml", folder)
+        write_notebook(folder / "notebooks/01_first.ipynb", "seed = 3", "print(seed)")
+        write_whole(toc, lambda part: part.write_text("format: jb-book\nroot: notebooks/first\n"))
+    make(folder)
+
+
+def make(folder: Path, *arguments: str) -> None:
+    """Make the book of a folder."""
+    import build  # from another folder: see Killer
+
+    build.ROOT = folder
+    if build.main(["--jobs", "1", *arguments]):
         raise SystemExit(1)
 
 
@@ -117,8 +134,9 @@ def grid(folder: Path) -> None:
 
 
 def write_notebook(path: Path, parameters: str, body: str, **about: Any) -> None:
-    """A notebook of two cells."""
-    cells = [new_code_cell(parameters, metadata={"tags": ["parameters"]}), new_code_cell(body)]
+    """A notebook of two cells under a title."""
+    cells = [new_markdown_cell("# A chapter")]
+    cells += [new_code_cell(parameters, metadata={"tags": ["parameters"]}), new_code_cell(body)]
     for number, cell in enumerate(cells):
         cell.id = f"cell-{number}"
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
@@ -142,8 +160,13 @@ def trained(folder: Path) -> Any:
 def built(folder: Path) -> Any:
     """What the chapters say and what they measured; copies have times."""
     copies = [nbformat.read(folder / f"_build/src/notebooks/{name}.ipynb", 4) for name in ("first", "second")]
-    said = [[output.text for output in cell.outputs] for copy in copies for cell in copy.cells]
+    said = [[output.text for output in cell.get("outputs", ())] for copy in copies for cell in copy.cells]
     return said, json.loads((folder / "figures/first.json").read_text())["measures"]
+
+
+def drawn(folder: Path) -> Any:
+    """The pages, all but what the search knows by a number drawn anew."""
+    return {name: own for name, own in digests(folder / "_build/html").items() if name.endswith((".html", ".css"))}
 
 
 def measured(folder: Path) -> Any:
@@ -165,6 +188,7 @@ JOBS = {
     "training": Job(train, trained),
     "download": Job(download, digests),
     "book": Job(book, built),
+    "pages": Job(pages, drawn),
     "grid": Job(grid, measured),
 }
 
@@ -265,7 +289,7 @@ class Killer:
     def cramped(self, name: str, shares: tuple[float, ...] = (0.05, 0.3, 0.6, 0.9)) -> dict[str, Any]:
         """Run a job where the disk is full, then where there is room; then where nothing can be written."""
         faults, same = [], 0
-        notebooks = (1,) if name in ("book", "grid") else ()  # whose own errors are longer than a sentence
+        notebooks = (1,) if name in ("book", "pages", "grid") else ()  # whose own errors are longer than a sentence
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place, "whole")
             wanted, _ = self.undisturbed(name, folder)
@@ -321,7 +345,8 @@ def main() -> None:
     """Kill, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--times", type=int, default=100, help="kills of each job; %(default)s by default")
-    parser.add_argument("--only", nargs="+", choices=list(JOBS), help="some jobs, and nothing is written")
+    parser.add_argument("--only", nargs="+", choices=list(JOBS), help="some jobs; with --write others stay")
+    parser.add_argument("--write", action="store_true", help="into figures/trust.json")
     parser.add_argument("--seed", type=int, default=SEED, help="of the moments")
     arguments = parser.parse_args()
     start, measures, room = time.perf_counter(), {}, mounts()
@@ -331,9 +356,10 @@ def main() -> None:
             if room:
                 measures[name]["disk"] = killer.cramped(name)
             print(f"{name}: {json.dumps(measures[name], indent=1)}", flush=True)
-    if not arguments.only:
+    if arguments.write:
+        kept = read_json(TRUST).get("kills", {}).get("measures", {}) if TRUST.exists() else {}
         seconds = round(time.perf_counter() - start)
-        write_trust("kills", measures, times=arguments.times, seed=arguments.seed, seconds=seconds)
+        write_trust("kills", kept | measures, times=arguments.times, seed=arguments.seed, seconds=seconds)
     lost = [name for name, one in measures.items() if one["same"] < one["kills"] or one.get("disk", one)["faults"]]
     sys.exit(f"\nlost something: {', '.join(lost)}" if lost else 0)
 
