@@ -26,6 +26,7 @@ from deltaedit.pictures import PREPROCESSINGS, Picture, average, centre, to_tens
 from deltaedit.sentences import MiniLM, SentenceCLIP, SentenceTower, WordPieces, word_pieces
 from deltaedit.untrusted.containers import opened
 from deltaedit.untrusted.fitting import misfit, planned
+from deltaedit.untrusted.kinds import shown
 from deltaedit.untrusted.pickles import Record, RefusedError
 
 TEMPLATES: tuple[str, ...] = (
@@ -177,7 +178,7 @@ class ClipEncoder(nn.Module):
         """
         tensors, about = read_tensors(path)
         if about.get("kind") != "clip":
-            raise ValueError(f"{path} holds no CLIP but {str(about.get('kind', 'something else'))!r}: check the path.")
+            raise ValueError(f"{path} holds no CLIP but {shown(about.get('kind', 'something else'))}: check the path.")
         _check_about(path, about)
         if tag := about.get("pretrained"):
             name, templates = about["name"], about["templates"]

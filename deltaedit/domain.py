@@ -15,7 +15,7 @@ from deltaedit.files import write_json, write_tensors
 from deltaedit.mapper import DeltaMapper
 from deltaedit.pictures import PREPROCESSINGS
 from deltaedit.style_space import AnyGenerator
-from deltaedit.untrusted.kinds import JSON, other_kind_of
+from deltaedit.untrusted.kinds import JSON, other_kind_of, shown
 
 CARD = "domain.json"
 GENERATOR, CLIP, MAPPER = "generator.safetensors", "clip.safetensors", "mapper.safetensors"
@@ -97,7 +97,7 @@ class Domain:
                 raise ValueError(f"it {other}")
             values = json.loads(path.read_bytes())  # which tells UTF-8 and UTF-16, and what mark they begin with
             if not isinstance(values, dict):
-                raise ValueError(f"it holds a {type(values).__name__}, not named entries")
+                raise ValueError(f"it holds {shown(values)}, not named entries")
             return cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})
         except (ValueError, TypeError, OverflowError, RecursionError) as error:
             broken = isinstance(error, json.JSONDecodeError | UnicodeDecodeError | RecursionError)

@@ -218,7 +218,7 @@ def read_module(path: str | Path, build: Callable[[dict[str, Any]], Module]) -> 
     except Exception:  # what is no number where one is meant can make anything fail
         reason = "what it says of itself cannot be"
     if reason:
-        raise ValueError(f"{path} holds another kind of model ({reason.rstrip('.')}): check the path.")
+        raise ValueError(f"{path} holds another kind of model ({reason[:300].rstrip('.')}): check the path.")
     module = build(metadata)
     module.load_state_dict(tensors)
     return module.eval()

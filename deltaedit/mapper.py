@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from deltaedit.files import read_module, write_tensors
 from deltaedit.style_space import StyleGroup, StyleLayout
 from deltaedit.stylegan2 import EqualLinear, pixel_norm
+from deltaedit.untrusted.kinds import shown
 
 Condition = Literal["unit delta", "delta", "target"]
 
@@ -50,7 +51,7 @@ class MapperConfig:
             object.__setattr__(self, "groups", tuple(self.groups))
         elif self.condition not in get_args(Condition) or self.groups not in (1, 3):
             wanted = f"condition must be one of {get_args(Condition)}, and groups 3 or 1"
-            raise ValueError(f"{wanted}. Got {self.condition!r} and {self.groups}.")
+            raise ValueError(f"{wanted}. Got {shown(self.condition)} and {shown(self.groups)}.")
         for name in ("feature_dim", "hidden"):
             value = getattr(self, name)
             if value is not None and value < 1:

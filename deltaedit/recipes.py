@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from deltaedit.untrusted.kinds import shown
+
 LONGEST = 2**25  # characters of a recipe; one of FFHQ's W+ has 50,000
 MOST = 10_000  # pictures of a recipe
 WHAT_DIFFERS = {
@@ -80,7 +82,7 @@ class Recipe:
         }
         edits = _get(data, "edits", "edits")
         if not isinstance(edits, list):
-            raise ValueError(f"edits of a recipe must be a list. Got {_shown(edits)}.")
+            raise ValueError(f"edits of a recipe must be a list. Got {shown(edits)}.")
         parts = []
         for k, edit in enumerate(edits):
             at = f"edits[{k}]"
@@ -113,7 +115,7 @@ class Recipe:
         rows = latent.get("rows")
         if rows is not None:
             if not isinstance(rows, list) or not rows or len(rows) > MOST:
-                raise ValueError(f"latent.rows of a recipe must be a list of some numbers. Got {_shown(rows)}.")
+                raise ValueError(f"latent.rows of a recipe must be a list of some numbers. Got {shown(rows)}.")
             rows = tuple(_whole(row, "latent.rows", 0, n - 1) for row in rows)
         return cls(**about, seed=seed, n=n, truncation=truncation, rows=rows)
 
@@ -121,11 +123,11 @@ class Recipe:
         """What will be different with an editor of another ``Editor.identity``, in words; nothing if it is the same."""
         lines = []
         if self.domain != identity["domain"]:
-            lines.append(f"it is of the domain {_shown(self.domain)}, and this is {identity['domain']!r}")
+            lines.append(f"it is of the domain {shown(self.domain)}, and this is {identity['domain']!r}")
         lines += [text for name, text in WHAT_DIFFERS.items() if self.models[name] != identity["models"][name]]
         for name, here in identity["settings"].items():
             if (there := self.settings.get(name)) != here:
-                lines.append(f"{name} was {_shown(there)} and is {here!r}")
+                lines.append(f"{name} was {shown(there)} and is {here!r}")
         return lines
 
 
@@ -139,9 +141,11 @@ def decode(data: Any, name: str) -> Tensor:
     """What ``encode`` wrote; raises ``ValueError``, with the entry's name, if it is not that, or not finite."""
     shape, text = (value for _, value in _items(data, name, ("shape", "float32")))
     try:
+        if not isinstance(text, str):
+            raise ValueError(f"they are {shown(text)}")
         flat = np.frombuffer(base64.b64decode(text, validate=True), "<f4")
         if not isinstance(shape, list) or not all(type(size) is int and size > 0 for size in shape):
-            raise ValueError(f"its shape is {_shown(shape)}")
+            raise ValueError(f"its shape is {shown(shape)}")
         tensor = torch.from_numpy(flat.astype(np.float32).reshape(shape))
     except (ValueError, TypeError, OverflowError, binascii.Error) as error:
         raise ValueError(f"{name} of a recipe must hold numbers as Edit.to_json writes them ({error}).") from None
@@ -162,7 +166,7 @@ def _parsed(text: str) -> Any:
 
 def _object(value: Any, name: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise ValueError(f"{name} must be an object with named entries. Got {_shown(value)}.")
+        raise ValueError(f"{name} must be an object with named entries. Got {shown(value)}.")
     return value
 
 
@@ -180,7 +184,7 @@ def _text(value: Any, name: str, none: bool = False) -> str | None:
     if none and value is None:
         return None
     if not isinstance(value, str) or not value.strip() or len(value) > 2000:
-        raise ValueError(f"{name} of a recipe must be some words. Got {_shown(value)}.")
+        raise ValueError(f"{name} of a recipe must be some words. Got {shown(value)}.")
     return value
 
 
@@ -190,19 +194,11 @@ def _number(value: Any, name: str) -> float:
             return float(value)
     except OverflowError:  # a whole number of hundreds of digits
         pass
-    raise ValueError(f"{name} of a recipe must be a finite number. Got {_shown(value)}.")
+    raise ValueError(f"{name} of a recipe must be a finite number. Got {shown(value)}.")
 
 
 def _whole(value: Any, name: str, low: int, high: int) -> int:
     if type(value) is not int or not low <= value <= high:
         bounds = f"from {low} to {high}" if high <= MOST else "of 64 bits at most"
-        raise ValueError(f"{name} of a recipe must be a whole number {bounds}. Got {_shown(value)}.")
+        raise ValueError(f"{name} of a recipe must be a whole number {bounds}. Got {shown(value)}.")
     return value
-
-
-def _shown(value: Any) -> str:
-    try:
-        text = repr(value)
-    except (ValueError, RecursionError):  # numbers too long to write, lists too deep
-        return f"a {type(value).__name__}"
-    return text if len(text) <= 60 else f"{text[:57]}…"

@@ -401,7 +401,8 @@ def ending(read: Callable[[Path], Any], folder: Path) -> tuple[str, str]:
 def worker(names: list[str], first: int, count: int, seed: int, root: Path) -> None:
     """Make and read mutations ``first`` to ``count`` of formats; says on standard output how each ended, and before."""
     warnings.simplefilter("error")
-    codecs.lookup("cp437")  # of names in zip files
+    for name in ("cp437", *(f"utf-{bits}-{end}" for bits in (16, 32) for end in ("le", "be")), "utf-16", "utf-32"):
+        codecs.lookup(name)  # of names in zip files, and of JSON: what Python has, imported once
     known, chosen = formats(), {}
     for name in names:
         folder = root / re.sub(r"\W+", "-", name)

@@ -27,7 +27,7 @@ from deltaedit.mapper import DeltaMapper
 from deltaedit.mobilestylegan import MobileConfig, MobileStyleGAN
 from deltaedit.stylegan2 import Generator, GeneratorConfig
 from deltaedit.untrusted.containers import of_others, opened
-from deltaedit.untrusted.kinds import ARRAY, other_kind_of
+from deltaedit.untrusted.kinds import ARRAY, other_kind_of, shown
 from deltaedit.untrusted.pickles import RefusedError
 
 __all__ = ["load_encoder", "load_generator", "load_mapper", "load_relevance", "trained_on"]
@@ -153,7 +153,7 @@ def _ours(path: str | Path) -> bool:
 def _our_relevance(path: str | Path) -> Tensor:
     tensors, about = read_tensors(path)
     if "relevance" not in tensors:
-        raise ValueError(f"{path} holds no relevance but {sorted(tensors)[:3]}: check the path.")
+        raise ValueError(f"{path} holds no relevance but {shown(sorted(tensors)[:3])}: check the path.")
     if not about.get("finished", True):
         raise ValueError(f"{path} holds an unfinished estimate: call estimate_relevance with it once more.")
     matrix = tensors["relevance"].float()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 HEAD = 512  # bytes, in which a file says what it is
 AGAIN = "download or make it again"
@@ -59,3 +60,16 @@ def other_kind_of(path: str | Path) -> str | None:
             return other_kind(file.read(HEAD))
     except OSError:
         return None
+
+
+def shown(value: Any) -> str:
+    """A value of a file's as Python writes it, in sixty characters at most.
+
+    >>> shown("x" * 100)
+    "'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…"
+    """
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # numbers too long to write, lists too deep
+        return f"a {type(value).__name__}"
+    return text if len(text) <= 60 else f"{text[:57]}…"

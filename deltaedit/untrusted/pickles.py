@@ -253,5 +253,6 @@ _INSTRUCTIONS = {
 
 def _of(kind: type | tuple[type, ...], value: Any) -> Any:
     if not isinstance(value, kind):
-        raise RefusedError(f"is damaged (a {type(value).__name__} where it cannot be)")
+        there = "nothing" if value is None else f"a {type(value).__name__}"
+        raise RefusedError(f"is damaged ({there} where it cannot be)")
     return value

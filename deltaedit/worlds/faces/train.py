@@ -231,7 +231,9 @@ def looked_at(clip: ClipEncoder, picture: Tensor) -> Tensor:
 
 def told_by(clip: ClipEncoder, pool: FacePool, looks: list[Look]) -> dict[str, Any]:
     """What a CLIP's card says that it knows: wordings, and the labels of those of the judge's faces that are here."""
-    measured: dict[str, Any] = {"wordings": round(wordings(clip), 4), "wordings_asked": len(WORDINGS)}
+    asked = {name for _, _, name in PROMPTS}
+    measured: dict[str, Any] = {"wordings": round(wordings(clip), 4)}
+    measured["wordings_asked"] = sum(name in asked for _, name in WORDINGS)
     measured["wordings_first_three"] = round(wordings(clip, 3), 4)
     if judged := [look for look in first(looks, "judge") if look.number < len(pool)]:
         images = as_image(pool.rows([look.number for look in judged], "picture")).split(BATCH)

@@ -12,6 +12,7 @@ encoder says of it, is taught as well, as far as it is likely.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -52,6 +53,10 @@ NATURE = {
 OTHERS = {"man": "woman", "woman": "man"}
 UNDONE = {name: tuple(one for one in along if one not in OTHERS) for name, along in NATURE.items()}
 """The same where an attribute is denied: who grows a beard is a man, who shaves stays one."""
+BESIDES = {"raised_brows": ("open_mouth", re.compile("brow|eye|quizz|question|curious|doubt|dubious|[ck]eptic|puzzl"))}
+"""What an attribute's words mean besides, but for some: who is surprised raises the brows and opens the mouth."""
+DENIED_BESIDES = {"stubble": "beard"}
+"""What is denied besides: who is clean-shaven has no beard either."""
 BROAD = ("{}", "a photo of a face, {}", "face with {}")  # forms that common words are taught in
 COMMON = 8000  # words of the vocabulary that are taught; they stand in it by how often they are used
 INNER, DIRECT = 14.0, 4.0
@@ -127,6 +132,21 @@ def denials() -> list[tuple[str, str]]:
     return list(dict.fromkeys(said + others))
 
 
+def meanings(said: Sequence[tuple[str, str]], denied: Sequence[tuple[str, str]] = ()) -> Tensor:
+    """What sayings and denials mean, each with its attribute: shares (N, 2 A) of what is there, then of what is not.
+
+    >>> meanings([("surprised", "raised_brows"), ("eyebrows up", "raised_brows")]).amax(1)
+    tensor([0.5000, 1.0000])
+    """
+    shares = torch.zeros(len(said) + len(denied), 2, len(ATTRIBUTES))
+    for row, (text, name) in zip(shares[: len(said), 0], said, strict=True):
+        other, plain = BESIDES.get(name, (name, re.compile("")))
+        row[[ATTRIBUTES.index(one) for one in (name, name if plain.search(text) else other)]] = 1.0
+    for row, (_, name) in zip(shares[len(said) :, 1], denied, strict=True):
+        row[[ATTRIBUTES.index(one) for one in (name, DENIED_BESIDES.get(name, name))]] = 1.0
+    return shares.flatten(1) / shares.sum((1, 2))[:, None]
+
+
 def common(tokenizer: WordPieces) -> list[str]:
     """The words that a tokenizer keeps whole, the most used first, without those of held-out wordings."""
     held = {word for text, _ in WORDINGS for word in text.lower().split()}
@@ -184,8 +204,8 @@ def train_head(
         raise ValueError(f"there must be as many features as labels and captions. Got {got}.")
     device, rng = feature.device, torch.Generator(feature.device).manual_seed(config.seed)
     points, said, denied = pointed(feature, labels), sayings(), denials()
-    index = {name: k for k, name in enumerate(ATTRIBUTES)}
-    named, refused = (torch.tensor([index[name] for _, name in own], device=device) for own in (said, denied))
+    named = torch.tensor([ATTRIBUTES.index(name) for _, name in said], device=device)
+    meant = meanings(said, denied).to(device)
 
     def speak(texts: Sequence[str], forms: Sequence[str] = tuple(FORMS)) -> Tensor:
         bar = tqdm(forms, desc="sayings", unit="form", delay=2)
@@ -238,9 +258,9 @@ def train_head(
         )
         no, shape = draw(len(denied), config.denials), draw(len(FORMS), config.denials)
         sentence, form = torch.cat([spoken[rows, form], unspoken[no, shape]]), torch.cat([form, shape])
-        asked = torch.cat([named[rows], refused[no] + len(points)])
+        asked = meant[torch.cat([rows, len(said) + no])]
         delta = F.normalize(read(sentence, config.noise) - read(nobody[form]), dim=-1)
-        away = (1 - (delta * signed[asked]).sum(1)).mean()
+        away = (1 - (delta * F.normalize(asked @ signed, dim=1)).sum(1)).mean()
         first = F.cross_entropy(config.sharpness * delta @ signed.T, asked)
         rows, form = draw(len(words), config.common), draw(len(broad), config.common)
         delta = F.normalize(read(words[rows, form]) - read(nobody[broad[form]]), dim=-1)
