@@ -90,8 +90,8 @@ def fetch(file: RemoteFile, download: bool = False, cache: str | Path | None = N
         if not path.is_file():  # nobody else has got it meanwhile
             _receive_all(file, part, path)
             _verify(part, path, file)
+            _notes(part).unlink(missing_ok=True)  # before, or a kill in between would leave them for ever
             put(part, path)
-            _notes(part).unlink(missing_ok=True)
             return path
     return fetch(file, cache=cache)
 
