@@ -28,9 +28,9 @@ from deltaedit.worlds.faces.pool import FacePool, as_image
 SEED = HELD_OUT  # of faces that no trainer sees
 TUNING, SHARDS = 1, 2  # of 1024 faces: the first tunes, the others are measured on
 FACES = 100  # that a prompt is measured on
-EACH = 10  # that a prompt is tuned on
+EACH = 20  # that a prompt is tuned on
 FURTHER, FEW = 1.5, 30  # a strength besides 1, on fewer of them: whether what fails is asked for too softly
-LENGTHS, THRESHOLDS = (30.0, 35.0, 40.0, 45.0), (0.0, 0.1, 0.15)  # that are tried
+LENGTHS, THRESHOLDS = (36.0, 38.0, 40.0), (0.1, 0.15)  # that are tried
 KEPT = 0.9  # least share of edits that leave the same person: 90 % are wanted, and the best of many flatters itself
 CHANGES_PERSON = ("age", "man")  # attributes of edits after which nobody need be the same
 BATCH = 64  # pictures at a time
