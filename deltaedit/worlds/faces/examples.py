@@ -6,14 +6,14 @@ from deltaedit.worlds.faces.words import PROMPTS
 from deltaedit.worlds.world import Examples
 
 EXAMPLES = Examples.of(
-    first="smiling face, face with glasses, child's face, face with blond hair, face with a hat, "
+    first="smiling face, face with glasses, child's face, face with blond hair, old face, "
     "face with sunglasses, female face, face with curly hair, serious face",
     two_way="smiling face, young face, female face",
     recognised="face with glasses, face with sunglasses, face with a beard, smiling face, face with a hat, "
     "face with long hair",
     channels="smiling face, face with glasses, face with blond hair, face with a hat, child's face",
     learned="smiling face, face with glasses, face with curly hair, child's face, face with blond hair",
-    edits="smiling face, face with glasses, child's face, face with blond hair, face with a hat, "
+    edits="smiling face, face with glasses, child's face, face with blond hair, old face, "
     "face with curly hair, female face",
     wordings="smiling face, happy face, a grinning person, a photo of somebody who laughs, cheerful, "
     "a face that beams, jocund",
