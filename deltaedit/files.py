@@ -158,8 +158,9 @@ def write_tensors(
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     if half:
         tensors = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
-    about = {"deltaedit": json.dumps(metadata), CHECKSUMS: json.dumps({name: _crc(x) for name, x in tensors.items()})}
-    write_whole(path, lambda p: save_file(tensors, p, about))
+    about = {**metadata, CHECKSUMS: {name: _crc(tensor) for name, tensor in tensors.items()}}
+    # Under one name: safetensors writes several in any order, and the same content would have other bytes each time.
+    write_whole(path, lambda p: save_file(tensors, p, {"deltaedit": json.dumps(about)}))
 
 
 def read_tensors(path: str | Path, only: Collection[str] = ()) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -180,7 +181,7 @@ def read_tensors(path: str | Path, only: Collection[str] = ()) -> tuple[dict[str
             if lacks := set(only) - set(file.keys()):
                 raise ValueError(lacks)
             tensors = {name: file.get_tensor(name) for name in only or file.keys()}
-            known = json.loads(file.metadata().get(CHECKSUMS, "{}"))  # files of before have none
+            known = metadata.pop(CHECKSUMS, {})  # files of before have none
             if any(name in known and _crc(tensor) != known[name] for name, tensor in tensors.items()):
                 raise ValueError(CHECKSUMS)
             return tensors, metadata

@@ -225,3 +225,16 @@ def test_a_record_is_read_if_it_is_of_these_weights(tmp_path):
     assert read_record(path, {"abc", "def"}) == {"success": [0.5, None, 0.75]}
     with pytest.raises(ValueError, match="record.json was measured on weights 'abc' of 'portraits', and these are def"):
         read_record(path, {"def"})
+
+
+def test_what_a_disk_lost_is_no_number(tmp_path):
+    tensors = {"a": torch.randn(64), "b": torch.ones(3, dtype=torch.bool), "c": torch.tensor(2.0)}
+    for name in ("first", "second"):
+        write_tensors(tmp_path / name, tensors, {"seed": 1})
+    whole = (tmp_path / "first").read_bytes()
+    assert (tmp_path / "second").read_bytes() == whole, "the same content has the same bytes"
+    assert read_tensors(tmp_path / "first")[1] == {"seed": 1}
+    (tmp_path / "first").write_bytes(whole[:-200] + bytes(40) + whole[-160:])
+    with pytest.raises(ValueError, match="is damaged"):
+        read_tensors(tmp_path / "first")
+    assert read_tensors(tmp_path / "first", ["b"])[0]["b"].all(), "what is asked for is whole"

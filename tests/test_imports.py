@@ -15,6 +15,7 @@ HOUSE = (  # from the top; what is not named is a network, such as another archi
     {
         "domains",
         "download",
+        "registry",
         "convert",
         "domain",
         "remote",
